@@ -1,0 +1,1 @@
+"""Editing what a small vision-language model knows, while it runs."""

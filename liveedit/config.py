@@ -1,0 +1,142 @@
+"""Configurations: frozen dataclasses with a help text per field, and strict JSON.
+
+An unknown key, a missing file or an impossible value is an error with a sentence, never a default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from liveedit.types import ConfigError
+
+T = TypeVar("T")
+
+
+def option(default: Any, help: str) -> Any:
+    """A dataclass field with a default and a help text."""
+    return field(default=default, metadata={"help": help})
+
+
+def help_of(cls: type) -> dict[str, str]:
+    """Help text by field name."""
+    return {f.name: f.metadata.get("help", "") for f in dataclasses.fields(cls)}
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], source: str = "configuration") -> T:
+    """Build ``cls`` from JSON values; unknown keys and wrong types are refused by name."""
+    hints = get_type_hints(cls)
+    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise ConfigError(f"the {source} has unknown keys {', '.join(unknown)}: remove them or update LiveEdit Workbench")
+    for name, value in values.items():
+        wanted = hints[name]
+        fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
+        if not fits or (wanted is not bool and isinstance(value, bool)):
+            raise ConfigError(f"the {source} sets {name} to {value!r}, but it must be of type {wanted.__name__}")
+    return cls(**values)
+
+
+def load_json(cls: type[T], path: Path) -> T:
+    """Read ``cls`` from a JSON file."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the configuration {path} cannot be read ({error}): check the path and the file") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"the configuration {path} is not a JSON object")
+    return from_mapping(cls, values, f"configuration {path}")
+
+
+def save_json(config: Any, path: Path) -> None:
+    """Write a configuration as JSON with sorted, readable keys."""
+    Path(path).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class EditorConfig:
+    """The architecture of a LiveEdit editor; the defaults follow the paper and its released code."""
+
+    hidden_size: int = option(4096, "width d of the backbone's language model")
+    layer: int = option(21, "l_e: experts act on the output of this decoder layer, counted from 0")
+    module_dim: int = option(1024, "d_m: width of the editor's attention modules and routing features")
+    rank: int = option(4, "r: rank of an expert")
+    queries: int = option(4, "k: number of learned queries of a feature extractor")
+    heads: int = option(8, "attention heads of the editor's modules")
+    lora_scale: float = option(5.0, "an expert's matrices are scaled by 1 / (lora_scale * sqrt(r))")
+    sentinel_tokens: int = option(576, "number of visual tokens of the sentinel Theta")
+    generator_signal: str = option(
+        "states", "what the generator reads: 'states' (paper) or 'states+tokens' (also input embeddings and order)"
+    )
+    max_answer_tokens: int = option(32, "longest target in tokens, stop token included")
+    backbone: str = option("", "fingerprint of the backbone this editor was trained for")
+
+    def __post_init__(self) -> None:
+        if self.generator_signal not in ("states", "states+tokens"):
+            raise ConfigError(f"generator_signal is {self.generator_signal!r}: choose 'states' or 'states+tokens'")
+        for name in ("hidden_size", "module_dim", "rank", "queries", "heads", "sentinel_tokens", "max_answer_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.layer < 0:
+            raise ConfigError(f"layer is {self.layer}: decoder layers are counted from 0")
+        if self.module_dim % self.heads or self.hidden_size % self.heads:
+            raise ConfigError(
+                f"heads is {self.heads}: it must divide module_dim {self.module_dim} and hidden_size {self.hidden_size}"
+            )
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How the embedded backbone is trained from scratch."""
+
+    seed: int = option(0, "seed of the weights and of every batch")
+    width: int = option(256, "width of the vision tower and of the language model")
+    vision_layers: int = option(6, "layers of the vision tower")
+    text_layers: int = option(6, "layers of the language model")
+    vocab_size: int = option(8192, "size of the tokenizer's vocabulary")
+    vision_steps: int = option(2000, "steps of the first stage: the vision tower alone, with a label per patch")
+    vision_scenes: int = option(32, "scenes in a step of the first stage")
+    vision_photos: int = option(64, "photographs in a step of the first stage (half of their patches are dropped)")
+    steps: int = option(6000, "steps of the second stage: the whole model, questions packed behind pictures")
+    pictures: int = option(48, "pictures in a step of the second stage")
+    text_rows: int = option(8, "rows of text-only questions in a step of the second stage")
+    text_tokens: int = option(64, "text tokens packed behind one picture")
+    photo_share: float = option(0.15, "share of the pictures of the second stage that are photographs")
+    extra_photos: int = option(24, "photographs a step of the second stage that only the vision tower sees")
+    dense_weight: float = option(0.3, "weight of the loss per patch in the second stage")
+    learning_rate: float = option(2e-3, "peak learning rate")
+    weight_decay: float = option(0.02, "weight decay of the matrices")
+    warmup: int = option(100, "steps of linear warm-up of each stage")
+    save_every: int = option(200, "steps between checkpoints")
+    log_every: int = option(20, "steps between lines of the curve")
+
+
+@dataclass(frozen=True)
+class EditorTrainingConfig:
+    """How the editor is trained on a frozen backbone (paper, Section 4.3)."""
+
+    seed: int = option(0, "seed of the weights and of every batch")
+    solo_steps: int = option(3000, "steps in which each edit meets its own expert alone (the generator's schooling)")
+    steps: int = option(4000, "steps of the joint stage: experts mixed over the batch, routing losses included")
+    batch: int = option(12, "edits in a step; their experts are mixed")
+    routing_batch: int = option(48, "edits whose routing features compete in the routing losses of a step")
+    learning_rate: float = option(1e-3, "peak learning rate")
+    final_rate: float = option(0.1, "factor of the learning rate at the end")
+    warmup: int = option(100, "steps of linear warm-up")
+    locality_direction: str = option("before||after", "KL of Eq. 11: 'before||after' (paper) or 'after||before'")
+    relative_candidates: str = option("2B", "candidates of Eq. 16: '2B' (paper) or 'B' (released)")
+    save_every: int = option(200, "steps between checkpoints")
+    log_every: int = option(20, "steps between lines of the curve")
+
+    def __post_init__(self) -> None:
+        if self.locality_direction not in ("before||after", "after||before"):
+            raise ConfigError(f"locality_direction is {self.locality_direction!r}: choose 'before||after' or 'after||before'")
+        if self.relative_candidates not in ("2B", "B"):
+            raise ConfigError(f"relative_candidates is {self.relative_candidates!r}: choose '2B' or 'B'")
+        if self.batch < 2 or self.routing_batch < 2:
+            raise ConfigError("batch and routing_batch must be at least 2: the losses compare an edit with others")
