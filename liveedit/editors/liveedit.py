@@ -1,0 +1,350 @@
+"""LiveEdit: lifelong vision-language model editing with generated low-rank experts and two-stage routing.
+
+Chen et al., CVPR 2025, https://arxiv.org/abs/2411.15432. An edit becomes an expert in one forward pass up
+to layer l_e; a question is routed once, when its prompt is read, and the fused expert is kept while the
+answer is generated. Experts come from the unedited model, so their order does not matter and each can be
+removed exactly. Without a picture there is nothing to route by, and the answer is the unedited model's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import overload
+
+import torch
+from PIL.Image import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from liveedit.backbones import Backbone, EncodedBatch
+from liveedit.config import EditorConfig, from_mapping
+from liveedit.editors.base import Prediction
+from liveedit.editors.modules import FeatureBatch, LiveEditModules, generator_input
+from liveedit.experts import ExpertRepository, Routing, route
+from liveedit.hooks import replace_output, stop_after
+from liveedit.types import Answer, Edit, EditorError, ExpertTrace, Query, RoutingTrace, one_or_many
+
+WEIGHTS = "editor.safetensors"
+CONFIG = "config.json"
+NO_IMAGE = "There is no picture in the question, so there is nothing to route by: the answer is the unedited model's."
+NO_EDITS = "There are no edits, so the answer is the unedited model's."
+ALL_OFF = "Every edit is switched off, so the answer is the unedited model's."
+
+
+@dataclass(frozen=True)
+class QueryFeatures:
+    """Routing features of one question, [k, d_m] each; enough to route again without the backbone."""
+
+    visual: torch.Tensor
+    threshold: torch.Tensor
+    prompt: torch.Tensor
+
+
+@dataclass(frozen=True)
+class LayerStates:
+    """Layer-l_e states of one row: ``vision`` [N_v, d] in raster order and ``prompt`` [n_p, d]."""
+
+    vision: torch.Tensor
+    prompt: torch.Tensor
+
+
+class LiveEdit:
+    """The editor: trained modules over a frozen backbone. Immutable; edits live in repositories."""
+
+    def __init__(self, backbone: Backbone, config: EditorConfig, modules: LiveEditModules | None = None) -> None:
+        if config.hidden_size != backbone.hidden_size:
+            raise EditorError(
+                f"the editor is for width {config.hidden_size}, the backbone has {backbone.hidden_size}: use the matching pair"
+            )
+        if not config.layer < len(backbone.layers):
+            raise EditorError(
+                f"layer {config.layer} is outside the backbone's {len(backbone.layers)} decoder layers: choose 0 to {len(backbone.layers) - 1}"
+            )
+        self.backbone, self.config = backbone, config
+        self.modules = (modules or LiveEditModules(config)).to(backbone.device).float().eval().requires_grad_(False)
+        self.layer = backbone.layers[config.layer]
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, backbone: Backbone) -> LiveEdit:
+        """Load a trained editor from a folder; one that was trained for another backbone is refused."""
+        folder = Path(path)
+        if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+            raise EditorError(f"there is no editor at {folder}: check the path, or train one with `python -m liveedit train`")
+        try:
+            values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config = from_mapping(EditorConfig, values, f"editor configuration {folder / CONFIG}")
+            if config.backbone != backbone.fingerprint:
+                raise EditorError(
+                    f"the editor at {folder} was trained for backbone {config.backbone or 'unknown'}, this one is "
+                    f"{backbone.fingerprint}: load the backbone it was trained for"
+                )
+            modules = LiveEditModules(config)
+            modules.load_state_dict(load_file(folder / WEIGHTS))
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise EditorError(f"the editor at {folder} is damaged ({str(error).splitlines()[0]}): restore it or train it again") from error
+        return cls(backbone, config, modules)
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write configuration and weights to a folder."""
+        folder = Path(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file({n: t.contiguous().cpu() for n, t in self.modules.state_dict().items()}, folder / WEIGHTS)
+            (folder / CONFIG).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
+        except (OSError, SafetensorError) as error:
+            raise EditorError(f"the editor could not be saved to {folder} ({error}): free some space or choose another place") from error
+
+    @torch.no_grad()
+    def edit(
+        self, repository: ExpertRepository, edits: Sequence[Edit], *, template: bool = True, batch_size: int = 32
+    ) -> list[str]:
+        """Turn edits into experts, batched, and append them to ``repository``; returns their ids.
+
+        All edits are checked before the first is applied, so a refused one leaves the repository as it was.
+        """
+        for edit in edits:
+            self.backbone.check_prompt(edit.prompt)
+            self.backbone.check_answer(edit.target)
+        ids: list[str] = []
+        for start in range(0, len(edits), batch_size):
+            part = list(edits[start : start + batch_size])
+            answers = [[*self.backbone.answer_ids(e.target), self.backbone.eos_id] for e in part]
+            batch = self.backbone.encode([e.image for e in part], [e.prompt for e in part], answers, template)
+            hidden = self.states(batch)
+            U, V = self.modules.generator(generator_input(batch, hidden, self.backbone.embed(batch.input_ids).float()))
+            phi, psi = self.modules.encode_edit(hidden, batch.part("vision"), batch.part("prompt"))
+            ids += repository.add(part, U, V, phi, psi)
+        return ids
+
+    @torch.no_grad()
+    def states(self, batch: EncodedBatch) -> torch.Tensor:
+        """Layer-l_e states [B, T, d] in float32; the layers above are not run."""
+        with stop_after(self.layer) as (captured, run):
+            run(lambda: self.backbone.model(**batch.model_inputs(), use_cache=False))
+        return captured.tensor().float()
+
+    def layer_states(self, images: Sequence[Image], prompts: Sequence[str], template: bool = True) -> list[LayerStates]:
+        """Layer-l_e states of pictures with prompts, for attribution and analysis."""
+        batch = self.backbone.encode(images, prompts, None, template)
+        hidden, vision, prompt = self.states(batch), batch.part("vision"), batch.part("prompt")
+        return [LayerStates(h[v], h[p]) for h, v, p in zip(hidden, vision, prompt, strict=True)]
+
+    @torch.no_grad()
+    def query_features(self, queries: Sequence[Query], template: bool = True) -> list[QueryFeatures]:
+        """Routing features of questions with pictures."""
+        batch = self.backbone.encode([q.image for q in queries], [q.prompt for q in queries], None, template)
+        features = self.modules.encode_query(self.states(batch), batch.part("vision"), batch.part("prompt"))
+        return [QueryFeatures(*row) for row in zip(features.visual, features.threshold, features.prompt, strict=True)]
+
+    @torch.no_grad()
+    def route_features(
+        self, repository: ExpertRepository, features: QueryFeatures, margin_shift: float = 0.0
+    ) -> RoutingTrace:
+        """Route a question again from its features: after switching experts, or with the margin shifted."""
+        if not len(repository):
+            return RoutingTrace(reason=NO_EDITS)
+        batch = FeatureBatch(features.visual[None], features.threshold[None], features.prompt[None])
+        return self._traces(repository, self._route(repository, batch, margin_shift), margin_shift)[0]
+
+    @overload
+    def answer(
+        self, repository: ExpertRepository | None, query: Query, *, max_new_tokens: int = 32, template: bool = True
+    ) -> Answer: ...
+
+    @overload
+    def answer(
+        self,
+        repository: ExpertRepository | None | Sequence[ExpertRepository | None],
+        query: Sequence[Query],
+        *,
+        max_new_tokens: int = 32,
+        template: bool = True,
+    ) -> list[Answer]: ...
+
+    @torch.no_grad()
+    def answer(
+        self,
+        repository: ExpertRepository | None | Sequence[ExpertRepository | None],
+        query: Query | Sequence[Query],
+        *,
+        max_new_tokens: int = 32,
+        template: bool = True,
+        batch_size: int = 64,
+    ) -> Answer | list[Answer]:
+        """Answer one question or several by greedy generation; each row may carry its own repository."""
+        queries, single = one_or_many(query)
+        repositories = _per_row(repository, len(queries))
+        for q in queries:
+            self.backbone.check_prompt(q.prompt)
+        answers: dict[int, Answer] = {}
+        for rows, routed in self._groups(queries, repositories, batch_size):
+            batch = self.backbone.encode([queries[i].image for i in rows], [queries[i].prompt for i in rows], None, template)
+            injection = _Injection(self, batch, [repositories[i] for i in rows]) if routed else None
+            output = self._generate(batch, max_new_tokens, injection)
+            for number, row in enumerate(rows):
+                tokens = self._until_stop(output[number, batch.input_ids.shape[1] :].tolist())
+                text = self.backbone.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+                trace = injection.traces[number] if injection else self._untouched(queries[row], repositories[row])
+                answers[row] = Answer(text, tuple(tokens), trace)
+        ordered = [answers[i] for i in range(len(queries))]
+        return ordered[0] if single else ordered
+
+    @torch.no_grad()
+    def predict(
+        self,
+        repository: ExpertRepository | None | Sequence[ExpertRepository | None],
+        queries: Sequence[Query],
+        targets: Sequence[str],
+        *,
+        template: bool = True,
+        batch_size: int = 64,
+    ) -> list[Prediction]:
+        """Teacher-forced argmax on each target's tokens; routing sees the prompt, never the target."""
+        repositories = _per_row(repository, len(queries))
+        found: dict[int, Prediction] = {}
+        for rows, routed in self._groups(queries, repositories, batch_size):
+            answers = [self.backbone.answer_ids(targets[i]) for i in rows]
+            batch = self.backbone.encode(
+                [queries[i].image for i in rows], [queries[i].prompt for i in rows], answers, template
+            )
+            if routed:
+                injection = _Injection(self, batch, [repositories[i] for i in rows])
+                with replace_output(self.layer, injection):
+                    logits = self.backbone.model(**batch.model_inputs(), use_cache=False).logits
+            else:
+                logits = self.backbone.model(**batch.model_inputs(), use_cache=False).logits
+            guesses = logits.argmax(-1)
+            for number, row in enumerate(rows):
+                count = len(answers[number])
+                found[row] = Prediction(tuple(answers[number]), tuple(guesses[number, -count - 1 : -1].tolist()))
+        return [found[i] for i in range(len(queries))]
+
+    def route(self, repository: ExpertRepository, queries: Sequence[Query], template: bool = True) -> list[RoutingTrace]:
+        """What routing decides for each question, without answering it."""
+        traces: list[RoutingTrace] = []
+        for q in queries:
+            if q.image is None or not repository.any_active:
+                traces.append(self._untouched(q, repository))
+            else:
+                traces.append(self.route_features(repository, self.query_features([q], template)[0]))
+        return traces
+
+    def _generate(self, batch: EncodedBatch, max_new_tokens: int, injection: _Injection | None) -> torch.Tensor:
+        """Greedy generation with the KV cache; routed at prefill, the fused experts kept for decoding."""
+        options = {"do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens, "use_cache": True,
+                   "eos_token_id": self.backbone.eos_id, "pad_token_id": self.backbone.pad_id}
+        if injection is None:
+            return self.backbone.model.generate(**batch.model_inputs(positions=False), **options)
+        with replace_output(self.layer, injection):
+            return self.backbone.model.generate(**batch.model_inputs(positions=False), **options)
+
+    def _until_stop(self, tokens: list[int]) -> list[int]:
+        """The generated ids before the stop token."""
+        return tokens[: tokens.index(self.backbone.eos_id)] if self.backbone.eos_id in tokens else tokens
+
+    def _groups(
+        self, queries: Sequence[Query], repositories: Sequence[ExpertRepository | None], batch_size: int
+    ) -> list[tuple[list[int], bool]]:
+        """Rows to run together. Rows without routing never share a pass with a hook, so they stay bit-identical;
+        rows with and without a picture are kept apart, since models scatter image features row by row."""
+        kinds: dict[tuple[bool, bool], list[int]] = {}
+        for i, (q, r) in enumerate(zip(queries, repositories, strict=True)):
+            routed = q.image is not None and r is not None and r.any_active
+            kinds.setdefault((routed, q.image is not None), []).append(i)
+        return [
+            (rows[start : start + batch_size], routed)
+            for (routed, _), rows in kinds.items()
+            for start in range(0, len(rows), batch_size)
+        ]
+
+    def _untouched(self, query: Query, repository: ExpertRepository | None) -> RoutingTrace:
+        """The trace of a question that no routing touched, with the reason."""
+        if repository is None or not len(repository):
+            return RoutingTrace(reason=NO_EDITS)
+        return RoutingTrace(reason=NO_IMAGE if query.image is None else ALL_OFF)
+
+    def _route(self, repository: ExpertRepository, features: FeatureBatch, margin_shift: float = 0.0) -> Routing:
+        device = features.visual.device
+        return route(
+            features.visual, features.threshold, features.prompt,
+            repository.stacked("phi", device), repository.stacked("psi", device),
+            repository.active_mask().to(device), margin_shift,
+        )
+
+    def _traces(self, repository: ExpertRepository, routing: Routing, margin_shift: float = 0.0) -> list[RoutingTrace]:
+        """Tensors of a routing as one trace per question."""
+        scaled = routing.weight * repository.scales().to(routing.weight.device)
+        traces = []
+        for b in range(routing.visual.shape[0]):
+            threshold = float(routing.threshold[b])
+            columns = zip(
+                repository.experts, routing.visual[b].tolist(), routing.passed[b].tolist(), routing.prompt[b].tolist(),
+                routing.absolute[b].tolist(), routing.relative[b].tolist(), scaled[b].tolist(), strict=True,
+            )
+            rows = tuple(
+                ExpertTrace(e.id, e.active, visual, threshold, visual - threshold, passed, prompt, absolute, relative, weight)
+                for e, visual, passed, prompt, absolute, relative, weight in columns
+            )
+            traces.append(RoutingTrace(rows, threshold, margin_shift, True, ""))
+        return traces
+
+
+class _Injection:
+    """The change at layer l_e for one batch: routes on its first call, then adds the fused residual at every call."""
+
+    def __init__(self, editor: LiveEdit, batch: EncodedBatch, repositories: Sequence[ExpertRepository | None]) -> None:
+        self.editor, self.batch = editor, batch
+        self.repositories = [r for r in repositories if r is not None]
+        self.traces: list[RoutingTrace] = []
+        self.fused: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        if not self.traces:
+            self._prefill(hidden.float())
+        if self.fused is None:
+            return hidden
+        return self.editor.modules.residual(hidden, *self.fused)
+
+    def _prefill(self, hidden: torch.Tensor) -> None:
+        """Route every row among its own repository's experts and keep only those that passed."""
+        features = self.editor.modules.encode_query(hidden, self.batch.part("vision"), self.batch.part("prompt"))
+        rows: dict[int, list[int]] = {}
+        for number, repository in enumerate(self.repositories):
+            rows.setdefault(id(repository), []).append(number)
+        chosen: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+        traces: dict[int, RoutingTrace] = {}
+        for numbers in rows.values():
+            repository = self.repositories[numbers[0]]
+            index = torch.tensor(numbers, device=hidden.device)
+            part = FeatureBatch(features.visual[index], features.threshold[index], features.prompt[index])
+            routing = self.editor._route(repository, part)
+            scaled = routing.weight * repository.scales().to(hidden.device)
+            U, V = repository.stacked("U", hidden.device), repository.stacked("V", hidden.device)
+            for place, (number, trace) in enumerate(zip(numbers, self.editor._traces(repository, routing), strict=True)):
+                traces[number] = trace
+                passed = routing.passed[place]
+                chosen[number] = (U[passed], V[passed], scaled[place, passed])
+        self.traces = [traces[i] for i in range(len(self.repositories))]
+        most = max(len(weight) for _, _, weight in chosen.values())
+        if most == 0:
+            return
+        c = self.editor.config
+        U_all = hidden.new_zeros(len(chosen), most, c.rank, c.hidden_size)
+        V_all, weights = torch.zeros_like(U_all), hidden.new_zeros(len(chosen), most)
+        for number, (U_row, V_row, weight) in chosen.items():
+            U_all[number, : len(weight)], V_all[number, : len(weight)], weights[number, : len(weight)] = U_row, V_row, weight
+        self.fused = (U_all, V_all, weights)
+
+
+def _per_row(
+    repository: ExpertRepository | None | Sequence[ExpertRepository | None], count: int
+) -> list[ExpertRepository | None]:
+    """One repository per row, from one for all or a list."""
+    if repository is None or isinstance(repository, ExpertRepository):
+        return [repository] * count
+    if len(repository) != count:
+        raise EditorError(f"{len(repository)} repositories were given for {count} questions: give one, or one for each")
+    return list(repository)

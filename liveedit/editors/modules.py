@@ -1,0 +1,70 @@
+"""The trained modules of LiveEdit, and the residual they add: used alike by training and by inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from liveedit.backbones import EncodedBatch
+from liveedit.config import EditorConfig
+from liveedit.experts import ExpertGenerator, FeatureExtractor, GeneratorInput, apply_residual
+
+
+@dataclass
+class FeatureBatch:
+    """Routing features of B questions, each [B, k, d_m]: visual, the sentinel's under the same prompt, prompt."""
+
+    visual: torch.Tensor
+    threshold: torch.Tensor
+    prompt: torch.Tensor
+
+
+class LiveEditModules(nn.Module):
+    """Expert generator, edit-side and input-side extractors, and the residual's LayerNorm (paper, Eqs. 1-6)."""
+
+    def __init__(self, config: EditorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = ExpertGenerator(config)
+        self.edit_features = FeatureExtractor(config, sentinel=False)
+        self.query_features = FeatureExtractor(config, sentinel=True)
+        self.residual_norm = nn.LayerNorm(config.hidden_size)
+
+    def encode_edit(
+        self, hidden: torch.Tensor, vision: torch.Tensor, prompt: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Edit-side features phi and psi [B, k, d_m] from states [B, T, d] and bool part masks [B, T]."""
+        asked = self.edit_features.attention_queries(hidden, prompt)
+        return self.edit_features.visual(asked, hidden, vision), self.edit_features.meaning(hidden, prompt)
+
+    def encode_query(self, hidden: torch.Tensor, vision: torch.Tensor, prompt: torch.Tensor) -> FeatureBatch:
+        """Input-side features from states [B, T, d] and bool part masks [B, T]."""
+        extractor = self.query_features
+        asked = extractor.attention_queries(hidden, prompt)
+        return FeatureBatch(
+            extractor.visual(asked, hidden, vision), extractor.threshold_feature(asked), extractor.meaning(hidden, prompt)
+        )
+
+    def residual(
+        self, hidden: torch.Tensor, U: torch.Tensor, V: torch.Tensor, weight: torch.Tensor
+    ) -> torch.Tensor:
+        """Eq. 6 with the LayerNorm of the released form; see :func:`apply_residual` for the shapes."""
+        return apply_residual(hidden, self.residual_norm(hidden.float()), U, V, weight)
+
+
+def generator_input(batch: EncodedBatch, hidden: torch.Tensor, embeddings: torch.Tensor) -> GeneratorInput:
+    """What the generator reads of encoded edits whose answers end with the stop token.
+
+    ``hidden`` [B, T, d] are layer-l_e states, ``embeddings`` [B, T, d] the input embeddings of the row's tokens.
+    The state at the stop token itself is left out: nothing of the answer follows it.
+    """
+    vision, prompt, answer = (batch.part(name) for name in ("vision", "prompt", "answer"))
+    precedes = torch.zeros_like(answer)
+    precedes[:, :-1] = answer[:, 1:]
+    order = torch.where(precedes, precedes.long().cumsum(1), torch.zeros_like(answer, dtype=torch.long))
+    following = torch.zeros_like(embeddings)
+    following[:, :-1] = embeddings[:, 1:]
+    following = following * precedes[..., None]
+    return GeneratorInput(hidden, vision | prompt | (answer & precedes), following, order)

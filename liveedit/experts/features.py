@@ -1,0 +1,50 @@
+"""Feature extractors (paper, Eqs. 3 and 4) and the vision sentinel (Eq. 5).
+
+The visual feature phi is what the prompt asks to look at: learned queries first read the prompt, then
+the picture. The prompt feature psi reads the prompt alone. The edit side and the input side have an
+extractor each; only the input side carries the sentinel Theta, a picture that stands for "unrelated".
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from liveedit.config import EditorConfig
+from liveedit.experts.attention import CrossAttention
+
+
+class FeatureExtractor(nn.Module):
+    """f_fe: (vision states, prompt states) -> (phi, psi), each [B, k, d_m]."""
+
+    def __init__(self, config: EditorConfig, sentinel: bool) -> None:
+        super().__init__()
+        d, m, k = config.hidden_size, config.module_dim, config.queries
+        self.visual_norm = nn.LayerNorm(d)
+        self.visual_queries = nn.Parameter(torch.randn(1, k, m) / math.sqrt(m))
+        self.read_prompt = CrossAttention(m, d, m, config.heads)
+        self.read_vision = CrossAttention(m, d, m, config.heads)
+        self.prompt_norm = nn.LayerNorm(d)
+        self.prompt_queries = nn.Parameter(torch.randn(1, k, m) / math.sqrt(m))
+        self.read_meaning = CrossAttention(m, d, m, config.heads)
+        self.sentinel = nn.Parameter(torch.randn(1, config.sentinel_tokens, d) * 0.5) if sentinel else None
+
+    def attention_queries(self, prompt: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
+        """CA_phi1: what the prompt asks to look at, [B, k, d_m]."""
+        return self.read_prompt(self.visual_queries, self.visual_norm(prompt), prompt_mask)
+
+    def visual(self, asked: torch.Tensor, vision: torch.Tensor, vision_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """CA_phi2: the visual feature phi [B, k, d_m] of ``vision`` [B, N_v, d] under ``asked`` [B, k, d_m]."""
+        return self.read_vision(asked, self.visual_norm(vision), vision_mask)
+
+    def meaning(self, prompt: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
+        """The prompt feature psi [B, k, d_m]."""
+        return self.read_meaning(self.prompt_queries, self.prompt_norm(prompt), prompt_mask)
+
+    def threshold_feature(self, asked: torch.Tensor) -> torch.Tensor:
+        """phi of the sentinel under the same prompt, [B, k, d_m] (Eq. 5)."""
+        if self.sentinel is None:
+            raise RuntimeError("the edit side has no sentinel")
+        return self.visual(asked, self.sentinel.expand(asked.shape[0], -1, -1))

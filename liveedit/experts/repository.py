@@ -1,0 +1,205 @@
+"""The expert repository (paper, Section 4.1): an ordered collection of experts with their edits.
+
+A plain value, one per person. Removing or switching off an expert leaves the others untouched, to the
+bit, because each came from the unedited model. A file of it is one safetensors file, pictures included.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from liveedit.config import EditorConfig
+from liveedit.types import Edit, RepositoryError
+
+FORMAT = "liveedit-repository-1"
+TENSORS = ("U", "V", "phi", "psi")
+STORED_SIDE = 512
+
+
+@dataclass
+class Expert:
+    """One edit and what was made of it: ``U``, ``V`` [r, d] and ``phi``, ``psi`` [k, d_m], float32 on the CPU.
+
+    ``scale`` multiplies the expert's weight after soft routing (1 is the paper's); ``active`` switches it.
+    """
+
+    id: str
+    edit: Edit
+    U: torch.Tensor
+    V: torch.Tensor
+    phi: torch.Tensor
+    psi: torch.Tensor
+    active: bool = True
+    scale: float = 1.0
+
+
+@dataclass
+class ExpertRepository:
+    """The experts of one person, in the order of their edits."""
+
+    config: EditorConfig
+    experts: list[Expert] = field(default_factory=list)
+    _stacked: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def empty(cls, config: EditorConfig) -> ExpertRepository:
+        """A repository without experts for an editor of this configuration."""
+        return cls(config)
+
+    def __len__(self) -> int:
+        return len(self.experts)
+
+    def __iter__(self) -> Iterator[Expert]:
+        return iter(self.experts)
+
+    def get(self, expert_id: str) -> Expert:
+        """The expert of this id."""
+        for expert in self.experts:
+            if expert.id == expert_id:
+                return expert
+        raise RepositoryError(f"there is no edit {expert_id!r}: list the edits to see their ids")
+
+    def add(
+        self, edits: list[Edit], U: torch.Tensor, V: torch.Tensor, phi: torch.Tensor, psi: torch.Tensor
+    ) -> list[str]:
+        """Append experts: ``U``, ``V`` [B, r, d], ``phi``, ``psi`` [B, k, d_m]; returns their new ids."""
+        added = [
+            Expert(uuid.uuid4().hex[:12], edit, *(t.detach().float().cpu().clone() for t in tensors))
+            for edit, *tensors in zip(edits, U, V, phi, psi, strict=True)
+        ]
+        for expert in added:
+            self._check(expert)
+        self.experts.extend(added)
+        self._stacked.clear()
+        return [expert.id for expert in added]
+
+    def remove(self, expert_id: str) -> None:
+        """Forget one expert; the rest is untouched."""
+        self.experts.remove(self.get(expert_id))
+        self._stacked.clear()
+
+    def set_active(self, expert_id: str, active: bool) -> None:
+        """Switch one expert on or off."""
+        self.get(expert_id).active = active
+
+    def set_scale(self, expert_id: str, scale: float) -> None:
+        """Multiply one expert's weight by ``scale`` from now on."""
+        self.get(expert_id).scale = float(scale)
+
+    def stacked(self, name: str, device: torch.device | str = "cpu") -> torch.Tensor:
+        """All experts' ``U``, ``V``, ``phi`` or ``psi`` as one tensor [E, ...], kept until the experts change."""
+        key = f"{name}@{device}"
+        if key not in self._stacked:
+            self._stacked[key] = torch.stack([getattr(e, name) for e in self.experts]).to(device)
+        return self._stacked[key]
+
+    def active_mask(self) -> torch.Tensor:
+        """Bool [E]: which experts are switched on."""
+        return torch.tensor([e.active for e in self.experts], dtype=torch.bool)
+
+    def scales(self) -> torch.Tensor:
+        """Float [E]: each expert's scale."""
+        return torch.tensor([e.scale for e in self.experts])
+
+    @property
+    def any_active(self) -> bool:
+        """Whether at least one expert is switched on."""
+        return any(e.active for e in self.experts)
+
+    def nbytes(self) -> int:
+        """Bytes of the experts' tensors (pictures not counted)."""
+        return sum(getattr(e, n).numel() * getattr(e, n).element_size() for e in self.experts for n in TENSORS)
+
+    def _check(self, expert: Expert) -> None:
+        c = self.config
+        wanted = {"U": (c.rank, c.hidden_size), "V": (c.rank, c.hidden_size),
+                  "phi": (c.queries, c.module_dim), "psi": (c.queries, c.module_dim)}
+        for name, shape in wanted.items():
+            value = getattr(expert, name)
+            if tuple(value.shape) != shape:
+                raise RepositoryError(
+                    f"an expert's {name} has shape {tuple(value.shape)}, this editor's is {shape}: "
+                    "the edits were made with another editor"
+                )
+            if not torch.isfinite(value).all():
+                raise RepositoryError(f"an expert's {name} holds numbers that are not finite: the file is damaged")
+
+    def save(self, path: str | Path) -> None:
+        """Write the repository to one safetensors file; an interrupted or failed write leaves the old file whole."""
+        path = Path(path)
+        tensors: dict[str, torch.Tensor] = {}
+        if self.experts:
+            tensors = {name: self.stacked(name).contiguous() for name in TENSORS}
+            pictures = [_png(e.edit.image) for e in self.experts]
+            tensors["pictures"] = torch.from_numpy(np.frombuffer(b"".join(pictures), np.uint8).copy())
+        else:
+            pictures = []
+        rows = [
+            {"id": e.id, "prompt": e.edit.prompt, "target": e.edit.target, "active": e.active, "scale": e.scale,
+             "picture_bytes": len(p)}
+            for e, p in zip(self.experts, pictures, strict=True)
+        ]
+        metadata = {"format": FORMAT, "backbone": self.config.backbone, "layer": str(self.config.layer),
+                    "experts": json.dumps(rows)}
+        part = path.with_name(path.name + ".part")
+        try:
+            save_file(tensors, part, metadata)
+            os.replace(part, path)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            raise RepositoryError(f"the edits could not be saved to {path} ({error}): free some space or choose another place") from error
+
+    @classmethod
+    def load(cls, path: str | Path, config: EditorConfig) -> ExpertRepository:
+        """Read a repository made with an editor of this configuration; anything else is refused."""
+        try:
+            with safe_open(path, framework="pt") as handle:
+                metadata = handle.metadata() or {}
+                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no iterator)
+        except (OSError, SafetensorError) as error:
+            raise RepositoryError(f"{path} is not a readable file of edits ({error}): choose a file saved by this program") from error
+        if metadata.get("format") != FORMAT:
+            raise RepositoryError(f"{path} is not a file of edits: choose a file saved by this program")
+        if metadata.get("backbone") != config.backbone or metadata.get("layer") != str(config.layer):
+            raise RepositoryError(f"the edits in {path} were made for another model or layer: load them with the editor that made them")
+        repository = cls(config)
+        try:
+            rows = json.loads(metadata.get("experts", "[]"))
+            at = 0
+            for index, row in enumerate(rows):
+                size = int(row["picture_bytes"])
+                data = bytes(tensors["pictures"][at : at + size].numpy())
+                at += size
+                picture = Image.open(io.BytesIO(data), formats=["PNG"])
+                picture.load()
+                expert = Expert(
+                    str(row["id"]), Edit(picture.convert("RGB"), str(row["prompt"]), str(row["target"])),
+                    *(tensors[name][index].float() for name in TENSORS),
+                    active=bool(row["active"]), scale=float(row["scale"]),
+                )
+                repository._check(expert)
+                repository.experts.append(expert)
+        except (KeyError, IndexError, ValueError, TypeError, OSError) as error:
+            raise RepositoryError(f"the file of edits {path} is damaged ({error}): restore it from a copy") from error
+        return repository
+
+
+def _png(image: Image.Image) -> bytes:
+    """The picture as PNG, at most 512 pixels a side: enough to look at, small enough to keep a thousand."""
+    small = image.convert("RGB")
+    small.thumbnail((STORED_SIDE, STORED_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,89 @@
+"""Routing and fusion on plain tensors (paper, Eqs. 5-7).
+
+Similarity follows the released form: the mean over the k queries of the inner product, divided by
+sqrt(d_m). Hard routing keeps an expert when its visual similarity exceeds the sentinel's; soft routing
+weighs the kept ones by sigmoid (absolute) times softmax (relative) of the prompt similarity.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+
+def similarity(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Similarity of every row of ``left`` [B, k, d_m] with every row of ``right`` [E, k, d_m]: [B, E]."""
+    k, width = left.shape[-2:]
+    return left.flatten(-2) @ right.flatten(-2).transpose(-1, -2) / (k * math.sqrt(width))
+
+
+def pair_similarity(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Similarity of the rows of ``left`` and ``right`` [B, k, d_m] one to one: [B]."""
+    k, width = left.shape[-2:]
+    return (left * right).sum((-2, -1)) / (k * math.sqrt(width))
+
+
+@dataclass
+class Routing:
+    """Everything routing decided, for B questions and E experts; ``threshold`` [B], the rest [B, E]."""
+
+    visual: torch.Tensor
+    threshold: torch.Tensor
+    passed: torch.Tensor
+    prompt: torch.Tensor
+    absolute: torch.Tensor
+    relative: torch.Tensor
+    weight: torch.Tensor
+
+
+def soft_weights(prompt: torch.Tensor, passed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Absolute, relative and final weights (Eq. 7) of prompt similarities [B, E] among the ``passed`` ones."""
+    absolute = torch.sigmoid(prompt)
+    shifted = prompt.masked_fill(~passed, -torch.inf)
+    # A row in which nothing passed has no distribution; its weights are zero.
+    relative = torch.where(passed.any(-1, keepdim=True), torch.softmax(shifted, -1), torch.zeros_like(prompt))
+    relative = torch.nan_to_num(relative)
+    return absolute, relative, absolute * relative
+
+
+def route(
+    visual_feature: torch.Tensor,
+    threshold_feature: torch.Tensor,
+    prompt_feature: torch.Tensor,
+    expert_visual: torch.Tensor,
+    expert_prompt: torch.Tensor,
+    active: torch.Tensor | None = None,
+    margin_shift: float = 0.0,
+) -> Routing:
+    """Route B questions (features [B, k, d_m]) among E experts (features [E, k, d_m]).
+
+    ``active`` bool [E] switches experts off before hard routing; ``margin_shift`` is added to the margin
+    for a what-if (positive lets more experts pass).
+    """
+    visual = similarity(visual_feature, expert_visual)
+    threshold = pair_similarity(visual_feature, threshold_feature)
+    passed = visual - threshold[:, None] + margin_shift > 0
+    if active is not None:
+        passed = passed & active[None, :]
+    prompt = similarity(prompt_feature, expert_prompt)
+    absolute, relative, weight = soft_weights(prompt, passed)
+    return Routing(visual, threshold, passed, prompt, absolute, relative, weight)
+
+
+def apply_residual(
+    hidden: torch.Tensor, normed: torch.Tensor, U: torch.Tensor, V: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """Add the fused residual of Eq. 6: hidden + sum_e weight_e * relu(normed U_e^T) V_e.
+
+    ``hidden`` and ``normed`` [B, T, d] (``normed`` is the editor's LayerNorm of ``hidden``), ``U`` and ``V``
+    [E, r, d] shared by all rows or [B, E, r, d], ``weight`` [B, E]. Returns [B, T, d] in ``hidden``'s type.
+    """
+    if U.dim() == 3:
+        U, V = U.expand(hidden.shape[0], *U.shape), V.expand(hidden.shape[0], *V.shape)
+    rank = U.shape[-2]
+    gates = F.relu(normed @ U.flatten(1, 2).transpose(1, 2))
+    gates = gates * weight.repeat_interleave(rank, dim=1)[:, None, :]
+    return hidden + (gates @ V.flatten(1, 2)).to(hidden.dtype)

@@ -1,0 +1,77 @@
+"""The only place that registers hooks. Each lives inside a ``with`` and is removed by identity on leaving it.
+
+Nothing is kept on the model: what a hook learns is written to the value that the ``with`` yields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class _Stop(Exception):
+    """Leaves a forward pass early; carries nothing and never escapes :func:`stop_after`."""
+
+
+class Captured:
+    """The output of a module, once it has run."""
+
+    def __init__(self) -> None:
+        self.value: torch.Tensor | None = None
+
+    def tensor(self) -> torch.Tensor:
+        """The captured hidden states; it is an error of the caller to ask before the module has run."""
+        if self.value is None:
+            raise RuntimeError("the module has not run inside the hook's context")
+        return self.value
+
+
+def hidden_of(output: Any) -> torch.Tensor:
+    """The hidden states in a decoder layer's output, which is a tensor or a tuple that begins with it."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+@contextmanager
+def stop_after(module: nn.Module) -> Iterator[tuple[Captured, Callable[[Callable[[], Any]], None]]]:
+    """Run a model no further than ``module``.
+
+    Yields the captured output and a function that runs a forward pass and returns when ``module`` has
+    produced its output; the layers above never run.
+    """
+    captured = Captured()
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        captured.value = hidden_of(output)
+        raise _Stop
+
+    def run(forward: Callable[[], Any]) -> None:
+        try:
+            forward()
+        except _Stop:
+            return
+        raise RuntimeError("the forward pass never reached the module at which it was to stop")
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield captured, run
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def replace_output(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Replace ``module``'s hidden states [B, T, d] by ``change(hidden)`` for the duration of the context."""
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        hidden = change(hidden_of(output))
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
