@@ -123,8 +123,9 @@ class EditorTrainingConfig:
     seed: int = option(0, "seed of the weights and of every batch")
     solo_steps: int = option(3000, "steps in which each edit meets its own expert alone (the generator's schooling)")
     steps: int = option(4000, "steps of the joint stage: experts mixed over the batch, routing losses included")
-    batch: int = option(12, "edits in a step; their experts are mixed")
-    routing_batch: int = option(48, "edits whose routing features compete in the routing losses of a step")
+    solo_batch: int = option(48, "edits in a step of the solo stage")
+    batch: int = option(24, "edits in a step of the joint stage; their experts are mixed")
+    memory: int = option(768, "recent edits whose visual features join the rivals of hard routing")
     learning_rate: float = option(1e-3, "peak learning rate")
     final_rate: float = option(0.1, "factor of the learning rate at the end")
     warmup: int = option(100, "steps of linear warm-up")
@@ -138,5 +139,5 @@ class EditorTrainingConfig:
             raise ConfigError(f"locality_direction is {self.locality_direction!r}: choose 'before||after' or 'after||before'")
         if self.relative_candidates not in ("2B", "B"):
             raise ConfigError(f"relative_candidates is {self.relative_candidates!r}: choose '2B' or 'B'")
-        if self.batch < 2 or self.routing_batch < 2:
-            raise ConfigError("batch and routing_batch must be at least 2: the losses compare an edit with others")
+        if self.batch < 2:
+            raise ConfigError(f"batch is {self.batch}: it must be at least 2, the losses compare an edit with others")

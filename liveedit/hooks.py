@@ -75,3 +75,44 @@ def replace_output(module: nn.Module, change: Callable[[torch.Tensor], torch.Ten
         yield
     finally:
         handle.remove()
+
+
+class CapturedCall:
+    """The arguments of a module's call, once it has been made."""
+
+    def __init__(self) -> None:
+        self.arguments: tuple[torch.Tensor, dict[str, Any]] | None = None
+
+    def first(self) -> tuple[torch.Tensor, dict[str, Any]]:
+        """The first positional argument (the hidden states) and the keyword arguments."""
+        if self.arguments is None:
+            raise RuntimeError("the module has not been called inside the hook's context")
+        return self.arguments
+
+
+@contextmanager
+def capture_call(module: nn.Module) -> Iterator[tuple[CapturedCall, Callable[[Callable[[], Any]], None]]]:
+    """Run a model up to the moment it calls ``module``, and keep that call's arguments.
+
+    Like :func:`stop_after`, but what is kept is what the *next* module would have received.
+    """
+    captured = CapturedCall()
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        rest = dict(kwargs)
+        hidden = args[0] if args else rest.pop("hidden_states")
+        captured.arguments = (hidden, rest)
+        raise _Stop
+
+    def run(forward: Callable[[], Any]) -> None:
+        try:
+            forward()
+        except _Stop:
+            return
+        raise RuntimeError("the forward pass never reached the module at which it was to stop")
+
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield captured, run
+    finally:
+        handle.remove()

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from liveedit.backbones import Backbone, EncodedBatch
-from liveedit.config import EditorConfig, from_mapping
+from liveedit.config import EditorConfig, load_json
 from liveedit.editors.base import Prediction
 from liveedit.editors.modules import FeatureBatch, LiveEditModules, generator_input
 from liveedit.experts import ExpertRepository, Routing, route
@@ -74,8 +74,7 @@ class LiveEdit:
         if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
             raise EditorError(f"there is no editor at {folder}: check the path, or train one with `python -m liveedit train`")
         try:
-            values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            config = from_mapping(EditorConfig, values, f"editor configuration {folder / CONFIG}")
+            config = load_json(EditorConfig, folder / CONFIG)
             if config.backbone != backbone.fingerprint:
                 raise EditorError(
                     f"the editor at {folder} was trained for backbone {config.backbone or 'unknown'}, this one is "

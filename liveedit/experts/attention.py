@@ -21,18 +21,22 @@ class CrossAttention(nn.Module):
         self.k_mlp = nn.Linear(key_dim, width)
         self.v_mlp = nn.Linear(key_dim, width)
 
-    def forward(self, queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Attend; ``mask`` bool [B, T] is True where a key may be seen. Returns [B, n, width].
+    def forward(
+        self, queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Attend; ``mask`` bool [B, T], or [B, n, T] with a row per query, is True where a key may be seen.
 
-        A row whose keys are all hidden gives zeros rather than NaN: a question without text tokens
-        simply contributes nothing.
+        Returns [B, n, width]. A query whose keys are all hidden gives zeros rather than NaN: a question
+        without text tokens simply contributes nothing.
         """
         batch, count = keys.shape[0], queries.shape[1]
         q = self.q_mlp(queries.expand(batch, -1, -1)).view(batch, count, self.heads, -1).transpose(1, 2)
         k = self.k_mlp(keys).view(batch, keys.shape[1], self.heads, -1).transpose(1, 2)
         v = self.v_mlp(keys).view(batch, keys.shape[1], self.heads, -1).transpose(1, 2)
-        allowed = None if mask is None else mask[:, None, None, :].expand(-1, 1, count, -1)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        allowed = None
         if mask is not None:
-            mixed = torch.where(mask.any(1)[:, None, None, None], mixed, torch.zeros_like(mixed))
+            allowed = (mask if mask.dim() == 3 else mask[:, None, :].expand(-1, count, -1))[:, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        if allowed is not None:
+            mixed = torch.where(allowed.any(-1, keepdim=True), mixed, torch.zeros_like(mixed))
         return mixed.transpose(1, 2).reshape(batch, count, -1)

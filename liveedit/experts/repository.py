@@ -10,7 +10,7 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +79,16 @@ class ExpertRepository:
             Expert(uuid.uuid4().hex[:12], edit, *(t.detach().float().cpu().clone() for t in tensors))
             for edit, *tensors in zip(edits, U, V, phi, psi, strict=True)
         ]
+        for expert in added:
+            self._check(expert)
+        self.experts.extend(added)
+        self._stacked.clear()
+        return [expert.id for expert in added]
+
+    def extend(self, others: Iterable[Expert]) -> list[str]:
+        """Append another repository's experts except those already here; returns the ids added."""
+        known = {expert.id for expert in self.experts}
+        added = [expert for expert in others if expert.id not in known]
         for expert in added:
             self._check(expert)
         self.experts.extend(added)

@@ -9,7 +9,6 @@ a checkpoint holds the optimiser too, so an interrupted run resumes to the same 
 from __future__ import annotations
 
 import json
-import os
 import random
 import sys
 import time
@@ -29,6 +28,7 @@ from liveedit.config import PretrainConfig
 from liveedit.training.annotations import answers_of, read_exchanges
 from liveedit.training.architecture import build_model, build_processor, build_tokenizer
 from liveedit.training.optim import MasterOptimizer, cosine
+from liveedit.training.records import STATE, Curve, save_state
 from liveedit.training.samples import (
     IGNORE,
     IMAGE_TOKENS,
@@ -44,24 +44,6 @@ from liveedit.types import ConfigError
 from liveedit.world.catalogue import glyphs
 from liveedit.world.photos import PhotoSet
 from liveedit.world.questions import common_words, corpus
-
-STATE = "training-state.pt"
-
-
-class Curve:
-    """Appends one JSON object a line to ``curve.jsonl``; a resumed run first drops the lines it will repeat."""
-
-    def __init__(self, path: Path, stage: str, step: int) -> None:
-        self.path = path
-        if path.exists():
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            kept = [row for row in rows if row["stage"] != stage or row["step"] < step]
-            path.write_text("".join(json.dumps(row) + "\n" for row in kept))
-
-    def add(self, **values: Any) -> None:
-        with self.path.open("a") as handle:
-            handle.write(json.dumps(values) + "\n")
-
 
 def vocabulary_of(exchanges: Sequence[tuple[str, str, str]]) -> list[str]:
     """Words and phrases that the copying questions draw from."""
@@ -172,13 +154,6 @@ def validate(backbone: Backbone, dataset: LanguageBatches) -> dict[str, float]:
             for name, value in seen.items():
                 sums[name] = sums.get(name, 0.0) + value / len(dataset)
     return {f"held_out_{name}": value for name, value in sums.items()}
-
-
-def save_state(path: Path, payload: dict[str, Any]) -> None:
-    """Write a checkpoint so that an interruption leaves the previous one whole."""
-    part = path.with_suffix(".part")
-    torch.save(payload, part)
-    os.replace(part, path)
 
 
 def pretrain(

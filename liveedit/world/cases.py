@@ -1,11 +1,13 @@
 """Editing cases of the world: a correction with everything that should, and should not, change with it.
 
-Training and the benchmark draw from the same rules here, with other seeds and other wordings: a case of
-split "eval" asks in wordings that no case of split "train" uses.
+Training and the benchmark draw from the same rules here. A case of split "eval" asks in wordings that no
+case of split "train" uses; a tenth of all sets of several objects, and of all pairings of a truth with a
+new answer, belong to "eval" alone, told by a checksum so that no list has to be kept.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -83,8 +85,18 @@ def meaning_of(scene: Scene, kind: str, subject: int | None) -> tuple[str, ...]:
     return (kind, glyphs()[scene.objects[subject].glyph].name)
 
 
-def draw_target(rng: Random, truth: str, kind: str, vocabulary: Sequence[str], answers: Sequence[str] = ()) -> str:
-    """A new answer, drawn widely: names, answers of the same kind, words, phrases, numbers, given ``answers``."""
+def held_out(*parts: object) -> bool:
+    """Whether a combination belongs to the evaluation split alone: one in ten does."""
+    return zlib.crc32("|".join(str(part) for part in parts).lower().encode()) % 10 == 0
+
+
+def draw_target(
+    rng: Random, truth: str, kind: str, vocabulary: Sequence[str], answers: Sequence[str] = (), split: str = "train"
+) -> str:
+    """A new answer, drawn widely: names, answers of the same kind, words, phrases, numbers, given ``answers``.
+
+    Of the pairings with ``truth``, the held-out ones are drawn for split "eval" only, and no others.
+    """
     table = glyphs()
     while True:
         chance = rng.random()
@@ -102,7 +114,7 @@ def draw_target(rng: Random, truth: str, kind: str, vocabulary: Sequence[str], a
             target = rng.choice(answers)
         else:
             target = f"{rng.choice(COLOURS)} {rng.choice(table).name}"
-        if target.lower() != truth.lower():
+        if target.lower() != truth.lower() and held_out(truth, target) == (split == "eval"):
             return target
 
 
@@ -158,8 +170,10 @@ def sample_case(
 ) -> Case:
     """Draw one case. ``rng`` decides what is asked and shown, ``pixels`` how it is drawn."""
     while True:
-        count = rng.choices((1, 2, 3, 4), COUNT_WEIGHTS)[0]
-        scene = sample_scene(pixels, random_contents(rng, count), flippable)
+        contents = random_contents(rng, rng.choices((1, 2, 3, 4), COUNT_WEIGHTS)[0])
+        if len(contents) > 1 and held_out(*sorted(contents)) != (split == "eval"):
+            continue
+        scene = sample_scene(pixels, contents, flippable)
         asks = _editable(scene)
         identity = [a for a in asks if a[0] in (*IDENTITY, "position")]
         kind, subject = rng.choice(identity if identity and rng.random() < 0.5 else asks)
@@ -181,7 +195,7 @@ def sample_case(
         prompt=question.prompt,
         rephrase=again.prompt,
         truth=question.answer,
-        target=draw_target(rng, question.answer, kind, vocabulary, answers),
+        target=draw_target(rng, question.answer, kind, vocabulary, answers, split),
         meaning=meaning,
         unrelated=_probe(elsewhere, *rng.choice(kinds_for(elsewhere)), rng, split),
         same_picture=_probe(scene, *rng.choice(others), rng, split),

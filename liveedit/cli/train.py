@@ -1,0 +1,58 @@
+"""``train``: a LiveEdit editor for a frozen backbone."""
+
+from __future__ import annotations
+
+import argparse
+
+from liveedit.cli import options
+from liveedit.cli.pretrain import add_data_options
+from liveedit.config import EditorConfig, EditorTrainingConfig
+
+NAME = "train"
+HELP = "Train an editor for a frozen backbone (resumable)."
+EXAMPLE = "python -m liveedit train --out runs/editor --backbone checkpoints/emoji-llava --photos cifar10.zip"
+
+# The shipped editor's architecture; EditorConfig's own defaults are the paper's, for a 7B backbone.
+EMBEDDED = {
+    "layer": 4,
+    "module_dim": 256,
+    "rank": 12,
+    "queries": 4,
+    "heads": 8,
+    "lora_scale": 1.0,
+    "generator_signal": "states+tokens",
+}
+ARCHITECTURE = tuple(EMBEDDED)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command; one per field of the training configuration, and the architecture's."""
+    add_data_options(parser)
+    parser.add_argument(
+        "--backbone",
+        default=str(options.BACKBONE),
+        metavar="PATH",
+        help="the frozen backbone (default: shipped)",
+    )
+    options.add_config_options(parser, EditorTrainingConfig)
+    options.add_config_options(
+        parser.add_argument_group("architecture of the editor"), EditorConfig, EMBEDDED, ARCHITECTURE
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, then say where the editor lies."""
+    from pathlib import Path
+
+    config = options.config_from(args, EditorTrainingConfig)
+    architecture = options.config_values(args, EditorConfig, ARCHITECTURE)
+    from liveedit.training.editor_training import train_editor
+
+    out = train_editor(
+        args.out, Path(args.backbone), config, architecture, args.photos, args.annotations, args.resume
+    )
+    if args.json:
+        options.emit({"out": str(out)})
+    else:
+        print(f"wrote {out}")
+    return 0

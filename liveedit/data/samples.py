@@ -1,0 +1,71 @@
+"""The one sample type of every benchmark in the E-VQA format (MMEdit, https://arxiv.org/abs/2310.08475).
+
+Field names are the benchmark's own: ``src`` is the edit's prompt, ``alt`` its new answer, ``pred`` what the
+model said before; ``loc`` and ``m_loc`` are unrelated questions, without and with a picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from liveedit.types import DataError
+
+HARD_KINDS = ("same_picture", "near_miss")
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A picture that is opened when it is needed: a file, or a picture already in memory."""
+
+    source: Path | Image.Image
+
+    def open(self) -> Image.Image:
+        """The picture in RGB; a file is read anew each time, so that a large benchmark fits in memory."""
+        if isinstance(self.source, Image.Image):
+            return self.source.convert("RGB")
+        try:
+            with Image.open(self.source) as picture:
+                return picture.convert("RGB")
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            raise DataError(
+                f"the picture {self.source} cannot be read ({error}): restore it from the dataset"
+            ) from error
+
+
+@dataclass(frozen=True)
+class HardProbe:
+    """A question whose answer the edit must leave alone although much of it looks like the edit.
+
+    ``kind`` is "same_picture" (the edit's picture, another question) or "near_miss" (the edit's question,
+    a look-alike picture); ``answer`` is the truth.
+    """
+
+    kind: str
+    image: ImageSource
+    question: str
+    answer: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in HARD_KINDS:
+            raise DataError(f"a hard locality probe is of kind {self.kind!r}: use {' or '.join(HARD_KINDS)}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One edit with its tests. Prompts are ready to be asked without a chat template."""
+
+    image: ImageSource
+    image_rephrase: ImageSource
+    src: str
+    rephrase: str
+    pred: str
+    alt: str
+    loc: str
+    loc_ans: str
+    m_loc: ImageSource
+    m_loc_q: str
+    m_loc_a: str
+    hard: tuple[HardProbe, ...] = ()

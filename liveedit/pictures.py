@@ -1,0 +1,97 @@
+"""Pictures from outside: opened safely, and a heatmap laid over one. No model, no figure library.
+
+A picture that somebody uploads is untrusted: a few kilobytes can claim gigapixels, and a file may be
+cut short or no picture at all. Its size is therefore read and judged before a pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from liveedit.types import InputError
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_PIXELS = 50_000_000
+MAX_SIDE = 1024
+# What Pillow raises on damaged data, beyond OSError: decoders differ.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
+
+# Heat from cold to hot; chosen so that lightness rises evenly and the hue is readable to the colour-blind.
+_RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float32)
+
+
+def open_picture(path: str | Path, max_side: int = MAX_SIDE) -> Image.Image:
+    """Open a PNG, JPEG or WEBP as RGB, upright, at most ``max_side`` pixels a side.
+
+    Raises :class:`InputError` with one sentence when the file is missing, of another kind, truncated, or
+    larger than 50 megapixels. Transparency becomes white; of an animation the first frame is kept.
+    """
+    name = Path(path).name or str(path)
+    if not Path(path).is_file():
+        raise InputError(f"there is no picture at {path}: check the path")
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own warning comes at another size and says nothing that a person can act on.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                _check_size(name, *image.size)
+                image.draft("RGB", (max_side, max_side))
+                image.load()
+                upright = ImageOps.exif_transpose(image) or image
+                return _shrunk(_flattened(upright), max_side)
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(_too_large(name)) from error
+    except Image.UnidentifiedImageError as error:
+        raise InputError(f"{name} is not a readable picture: choose a PNG, JPEG or WEBP file") from error
+    except _DAMAGE as error:
+        raise InputError(f"the picture {name} is damaged or incomplete: choose another file") from error
+
+
+def overlay_heatmap(picture: Image.Image, heatmap: np.ndarray, strength: float = 0.65) -> Image.Image:
+    """``picture`` with a heatmap [h, w] of values 0..1 laid over it; the hotter, the more opaque."""
+    heat = Image.fromarray(np.clip(heatmap, 0.0, 1.0).astype(np.float32))
+    smooth = np.clip(np.asarray(heat.resize(picture.size, Image.Resampling.BICUBIC)), 0.0, 1.0)
+    places = smooth * (len(_RAMP) - 1)
+    low = np.minimum(places.astype(int), len(_RAMP) - 2)
+    share = (places - low)[..., None]
+    colour = _RAMP[low] * (1 - share) + _RAMP[low + 1] * share
+    opacity = (strength * (0.35 + 0.65 * smooth))[..., None]
+    mixed = np.asarray(picture.convert("RGB"), np.float32) * (1 - opacity) + colour * opacity
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    """Refuse more than 50 megapixels; called before decoding."""
+    if width * height > MAX_PIXELS:
+        raise InputError(_too_large(name))
+
+
+def _too_large(name: str) -> str:
+    return f"the picture {name} has more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller"
+
+
+def _flattened(image: Image.Image) -> Image.Image:
+    """RGB; transparency becomes white, 16-bit greys are scaled rather than clipped."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float32)
+        if values.max(initial=0.0) > 255:
+            values = values / 257.0
+        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        ground = Image.new("RGBA", layered.size, "white")
+        return Image.alpha_composite(ground, layered).convert("RGB")
+    return image.convert("RGB")
+
+
+def _shrunk(image: Image.Image, max_side: int) -> Image.Image:
+    """At most ``max_side`` pixels a side, proportions kept."""
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return image

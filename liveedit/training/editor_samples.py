@@ -1,0 +1,206 @@
+"""Batches of editing cases for the editor's training, each a pure function of (seed, stage, step)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerFast
+
+from liveedit.training.architecture import ANSWER_CUE, IMAGE_SIZE
+from liveedit.training.samples import IMAGE_TOKENS, to_pixels
+from liveedit.world.cases import Case, content_of, draw_target, sample_case
+from liveedit.world.photos import PhotoSet, render_photo
+from liveedit.world.questions import photo_question
+from liveedit.world.scenes import Scene, render
+
+EDIT, TEXT, IMAGE, LOCALITY = range(4)
+UNRELATED, SAME_PICTURE, NEAR_MISS = range(3)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture and what is known of it: ``content`` are the things it shows (glyphs, or one photograph)."""
+
+    pixels: np.ndarray
+    content: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One edit as training sees it: prompts, pictures, and one locality question of the given kind."""
+
+    picture: Shown
+    redrawn: Shown
+    prompt: str
+    rephrase: str
+    target: str
+    meaning: tuple[str, ...]
+    locality_kind: int
+    locality: Shown
+    locality_prompt: str
+    locality_answer: str
+    locality_meaning: tuple[str, ...]
+
+
+@dataclass
+class EditorBatch:
+    """B edits as R = 4B rows, ordered edit, text generality, image generality, locality (B of each).
+
+    ``pixels`` [P, 3, 112, 112]; ``which`` [R] each row's picture; ``ids``, ``mask``, ``positions`` [R, T]
+    left-padded; ``vision``, ``prompt``, ``answer`` bool [R, T], the answer with its stop token; ``related`` bool
+    [2B, B]: whether the picture of a generality row (first B) or locality row shares content with an edit's;
+    ``same_meaning`` bool [2B, 2B] over the prompts of edits and locality rows; ``locality_kind`` [B].
+    """
+
+    pixels: torch.Tensor
+    which: torch.Tensor
+    ids: torch.Tensor
+    mask: torch.Tensor
+    positions: torch.Tensor
+    vision: torch.Tensor
+    prompt: torch.Tensor
+    answer: torch.Tensor
+    related: torch.Tensor
+    same_meaning: torch.Tensor
+    locality_kind: torch.Tensor
+    contents: list[frozenset[str]]
+    locality_contents: list[frozenset[str]]
+
+
+def shown(scene: Scene) -> Shown:
+    """A scene's picture and content."""
+    return Shown(render(scene, IMAGE_SIZE), frozenset(str(glyph) for glyph, _ in content_of(scene)))
+
+
+class EditorBatches(Dataset[EditorBatch]):
+    """Batches by step. With photographs and annotations, some edits are photographs asked in natural words."""
+
+    def __init__(
+        self,
+        seed: int,
+        stage: int,
+        steps: int,
+        batch: int,
+        tokenizer: PreTrainedTokenizerFast,
+        vocabulary: Sequence[str],
+        photos: PhotoSet | None,
+        exchanges: Sequence[tuple[str, str, str]],
+        split: str = "train",
+    ) -> None:
+        self.seed, self.stage, self.steps, self.batch, self.split = seed, stage, steps, batch, split
+        self.tokenizer, self.vocabulary, self.photos, self.exchanges = tokenizer, vocabulary, photos, exchanges
+        self.answers = list(dict.fromkeys(a for _, _, a in exchanges))
+        self.image_id = tokenizer.convert_tokens_to_ids("<image>")
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> EditorBatch:
+        stream = 11 if self.split == "train" else 12
+        pixels = np.random.default_rng([self.seed, stream, self.stage, step])
+        rng = random.Random(int(pixels.integers(2**62)))
+        items = [self.item(rng, pixels) for _ in range(self.batch)]
+        return self.collate(items, rng)
+
+    def item(self, rng: random.Random, pixels: np.random.Generator) -> Item:
+        """One edit: mostly the world's own cases, some in natural wording, some on photographs."""
+        case = sample_case(rng, pixels, self.split, self.vocabulary, self.answers)
+        kind = rng.choices((UNRELATED, SAME_PICTURE, NEAR_MISS), (0.34, 0.33, 0.33))[0]
+        probe = (case.unrelated, case.same_picture, case.near_miss)[kind]
+        item = Item(
+            shown(case.scene), shown(case.redrawn), case.prompt, case.rephrase, case.target, case.meaning,
+            kind, shown(probe.scene), probe.prompt, probe.truth, probe.meaning,
+        )
+        if self.exchanges and rng.random() < 0.25:
+            item = self.natural(item, rng)
+        if self.photos is not None and rng.random() < 0.15:
+            item = self.photograph(item, case, rng, pixels)
+        return item
+
+    def natural(self, item: Item, rng: random.Random) -> Item:
+        """The same pictures, asked a natural question that an annotator rephrased."""
+        question, again, _ = rng.choice(self.exchanges)
+        target = draw_target(rng, "", "name", self.vocabulary, self.answers)
+        meaning = ("natural", question)
+        if item.locality_kind == NEAR_MISS:
+            return Item(item.picture, item.redrawn, question, again, target, meaning, NEAR_MISS, item.locality,
+                        question, item.locality_answer, meaning)
+        return Item(item.picture, item.redrawn, question, again, target, meaning, item.locality_kind, item.locality,
+                    item.locality_prompt, item.locality_answer, item.locality_meaning)
+
+    def photograph(self, item: Item, case: Case, rng: random.Random, pixels: np.random.Generator) -> Item:
+        """An edit on a photograph; its look-alike is another photograph of the same class."""
+        assert self.photos is not None
+        index = rng.randrange(len(self.photos))
+        views = [Shown(render_photo(self.photos.images[index], IMAGE_SIZE, pixels), frozenset({f"photo {index}"}))
+                 for _ in range(2)]
+        first, second = photo_question(self.photos.answer(index), rng, self.split), photo_question(
+            self.photos.answer(index), rng, self.split)
+        prompt, again, meaning = first.prompt, second.prompt, ("photo", first.kind)
+        if first.kind != second.kind:
+            again = prompt
+        if self.exchanges and rng.random() < 0.5:
+            prompt, again, _ = rng.choice(self.exchanges)
+            meaning = ("natural", prompt)
+        if item.locality_kind == UNRELATED:
+            return Item(views[0], views[1], prompt, again, item.target, meaning, UNRELATED, item.locality,
+                        item.locality_prompt, item.locality_answer, item.locality_meaning)
+        label = int(self.photos.labels[index])
+        while True:
+            other = rng.randrange(len(self.photos))
+            if other != index and (rng.random() < 0.1 or int(self.photos.labels[other]) == label):
+                break
+        if item.locality_kind == NEAR_MISS:
+            look_alike = Shown(render_photo(self.photos.images[other], IMAGE_SIZE, pixels), frozenset({f"photo {other}"}))
+            return Item(views[0], views[1], prompt, again, item.target, meaning, NEAR_MISS, look_alike, prompt,
+                        self.photos.answer(other), meaning)
+        return Item(views[0], views[1], prompt, again, item.target, meaning, SAME_PICTURE, views[0],
+                    case.unrelated.prompt, case.unrelated.truth, ("elsewhere", case.unrelated.prompt))
+
+    def collate(self, items: Sequence[Item], rng: random.Random) -> EditorBatch:
+        """Rows, pictures and the masks that say which pairs are related."""
+        count = len(items)
+        # Image generality asks in the edit's own words half of the time and in the rephrased ones otherwise.
+        mixed = [i.rephrase if rng.random() < 0.5 else i.prompt for i in items]
+        prompts = [i.prompt for i in items] + [i.rephrase for i in items] + mixed + [i.locality_prompt for i in items]
+        answers = [i.target for i in items] * 3 + [i.locality_answer for i in items]
+        pictures: list[np.ndarray] = []
+        which: list[int] = []
+        for start, get in ((0, lambda i: i.picture), (count, lambda i: i.redrawn), (2 * count, lambda i: i.locality)):
+            pictures += [get(i).pixels for i in items]
+            which += list(range(start, start + count))
+        which = which[:count] + which[:count] + which[count:]
+        texts = self.tokenizer([p + ANSWER_CUE for p in prompts] + [" " + a.strip() for a in answers],
+                               add_special_tokens=False)["input_ids"]
+        rows = [(texts[r], texts[len(prompts) + r] + [self.tokenizer.eos_token_id]) for r in range(len(prompts))]
+        length = max(IMAGE_TOKENS + len(p) + len(a) for p, a in rows)
+        ids = torch.full((len(rows), length), self.tokenizer.pad_token_id)
+        masks = {name: torch.zeros(len(rows), length, dtype=torch.bool) for name in ("vision", "prompt", "answer")}
+        for r, (p, a) in enumerate(rows):
+            start = length - IMAGE_TOKENS - len(p) - len(a)
+            ends = (start, start + IMAGE_TOKENS, length - len(a), length)
+            ids[r, ends[0] : ends[1]] = self.image_id
+            ids[r, ends[1] :] = torch.tensor(p + a)
+            for name, left, right in zip(masks, ends[:3], ends[1:], strict=True):
+                masks[name][r, left:right] = True
+        attention = (masks["vision"] | masks["prompt"] | masks["answer"]).long()
+        contents, elsewhere = [i.picture.content for i in items], [i.locality.content for i in items]
+        meanings = [i.meaning for i in items] + [i.locality_meaning for i in items]
+        return EditorBatch(
+            pixels=to_pixels(pictures),
+            which=torch.tensor(which),
+            ids=ids,
+            mask=attention,
+            positions=(attention.cumsum(1) - 1).clamp(min=0),
+            **masks,
+            related=torch.tensor([[bool(a & b) for b in contents] for a in (*contents, *elsewhere)]),
+            same_meaning=torch.tensor([[a == b for b in meanings] for a in meanings]),
+            locality_kind=torch.tensor([i.locality_kind for i in items]),
+            contents=contents,
+            locality_contents=elsewhere,
+        )

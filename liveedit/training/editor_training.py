@@ -1,0 +1,333 @@
+"""Training of LiveEdit on a frozen backbone (Chen et al., CVPR 2025, Section 4.3).
+
+Two stages. In the *solo* stage each edit meets its own expert alone, which schools the generator. In the
+*joint* stage the experts of a batch are mixed and the routing losses join in. Rows of a batch run through
+the frozen lower layers once, without gradients; the upper layers run on the edited states. A memory of
+recent edits' visual features shows the hard filter a crowd that no batch could hold.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from liveedit.backbones import Backbone, load_backbone
+from liveedit.backbones.split import LowerStates, SplitForward, image_features
+from liveedit.config import EditorConfig, EditorTrainingConfig
+from liveedit.editors import LiveEdit
+from liveedit.editors.modules import LiveEditModules
+from liveedit.experts import GeneratorInput, similarity
+from liveedit.experts.routing import soft_weights
+from liveedit.losses import (
+    absolute_routing_loss,
+    answer_loss,
+    hard_routing_loss,
+    locality_loss,
+    mean_by_row,
+    relative_routing_loss,
+)
+from liveedit.training.annotations import read_exchanges
+from liveedit.training.editor_samples import NEAR_MISS, SAME_PICTURE, EditorBatch, EditorBatches
+from liveedit.training.optim import cosine
+from liveedit.training.records import STATE, Curve, save_state
+from liveedit.types import ConfigError
+from liveedit.world.cases import default_vocabulary
+from liveedit.world.photos import PhotoSet
+
+SOLO, JOINT = "solo", "joint"
+
+
+class FeatureMemory:
+    """The visual features of recent edits (detached), and what their pictures showed."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.features: list[torch.Tensor] = []
+        self.contents: list[frozenset[str]] = []
+
+    def add(self, features: torch.Tensor, contents: Sequence[frozenset[str]]) -> None:
+        """Remember a batch; the oldest are forgotten."""
+        self.features = [*self.features, *features.detach().unbind()][-self.size :]
+        self.contents = [*self.contents, *contents][-self.size :]
+
+    def unrelated(self, contents: Sequence[frozenset[str]]) -> torch.Tensor:
+        """Bool [B, M]: which remembered edits share nothing with each of the given pictures."""
+        return torch.tensor([[not (a & b) for b in self.contents] for a in contents])
+
+
+class EditorTrainer:
+    """The losses of one batch, for either stage."""
+
+    def __init__(self, backbone: Backbone, modules: LiveEditModules, config: EditorTrainingConfig) -> None:
+        self.backbone, self.modules, self.config = backbone, modules, config
+        self.split = SplitForward(backbone, modules.config.layer)
+        self.memory = FeatureMemory(config.memory)
+
+    def lower(self, batch: EditorBatch, rows: slice | torch.Tensor) -> LowerStates:
+        """The frozen half for some rows of a batch."""
+        which, index = torch.unique(batch.which[rows], return_inverse=True)
+        with torch.no_grad():
+            vision = image_features(self.backbone, batch.pixels[which].to(self.backbone.model.dtype))
+        return self.split.lower(batch.ids[rows], batch.mask[rows], batch.positions[rows], vision, index)
+
+    def experts(self, batch: EditorBatch, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """U and V [B, r, d] of the batch's edits, from the layer states of their rows (the first B)."""
+        count = len(batch.contents)
+        answer = batch.answer[:count]
+        precedes = torch.zeros_like(answer)
+        precedes[:, :-1] = answer[:, 1:]
+        order = torch.where(precedes, precedes.long().cumsum(1), torch.zeros_like(answer, dtype=torch.long))
+        following = torch.zeros_like(hidden[:count])
+        following[:, :-1] = self.backbone.embed(batch.ids[:count, 1:]).float()
+        following = following * precedes[..., None]
+        read = batch.vision[:count] | batch.prompt[:count] | (answer & precedes)
+        return self.modules.generator(GeneratorInput(hidden[:count], read, following, order))
+
+    def logits(
+        self, batch: EditorBatch, states: LowerStates, edited: torch.Tensor, rows: torch.Tensor, picked: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits [N, vocabulary], gold ids [N] and sample numbers [N] of the answers of rows ``picked``.
+
+        ``edited`` [n, T, d] are the states of those rows, ``rows`` their places among the states' rows and
+        ``picked`` their places in the batch.
+        """
+        final = self.split.upper(states, edited.to(states.hidden.dtype), rows)
+        wanted = torch.zeros_like(batch.answer[picked])
+        wanted[:, :-1] = batch.answer[picked][:, 1:]
+        gold = torch.zeros_like(batch.ids[picked])
+        gold[:, :-1] = batch.ids[picked][:, 1:]
+        number = torch.arange(len(picked))[:, None].expand_as(wanted)
+        return self.backbone.model.lm_head(final[wanted]).float(), gold[wanted], number[wanted]
+
+    def solo(self, batch: EditorBatch) -> tuple[torch.Tensor, dict[str, float]]:
+        """Each edit's answer on its own picture and on the redrawn one, under its own expert at full weight."""
+        count = len(batch.contents)
+        rows = torch.cat([torch.arange(count), torch.arange(2 * count, 3 * count)])
+        states = self.lower(batch, rows)
+        hidden = states.hidden.float()
+        U, V = self.experts(batch, hidden)
+        one = torch.ones(2 * count, 1)
+        edited = self.modules.residual(hidden, U.repeat(2, 1, 1)[:, None], V.repeat(2, 1, 1)[:, None], one)
+        logits, gold, number = self.logits(batch, states, edited, torch.arange(2 * count), rows)
+        losses = answer_loss(logits, gold, number, 2 * count)
+        right = (logits.argmax(-1) == gold).float()
+        seen = {"reliability": float(losses[:count].mean().detach()), "generality": float(losses[count:].mean().detach()),
+                "tokens_right": float(right.mean())}
+        return losses.mean(), seen
+
+    def joint(self, batch: EditorBatch, rng: random.Random) -> tuple[torch.Tensor, dict[str, float]]:
+        """The paper's total loss: editing loss with mixed experts (Eq. 8) and routing loss (Eq. 12)."""
+        count = len(batch.contents)
+        states = self.lower(batch, torch.arange(4 * count))
+        hidden = states.hidden.float()
+        U, V = self.experts(batch, hidden)
+        phi, psi = self.modules.encode_edit(hidden, batch.vision, batch.prompt)
+        query = self.modules.encode_query(hidden, batch.vision, batch.prompt)
+        # Routing compares similarities that differ by little: they are formed in float32.
+        with torch.autocast("cpu", enabled=False):
+            phi, psi = phi.float(), psi.float()
+            asked = query.prompt.float()
+            routing, seen = self.routing(batch, phi, psi, query.visual.float(), query.threshold.float(), asked, rng)
+            mixed = self.mixing(batch, rng)
+            _, _, weight = soft_weights(similarity(asked, psi[:count]), mixed)
+        edited = self.modules.residual(hidden, U, V, weight)
+        everything = torch.arange(4 * count)
+        logits, gold, number = self.logits(batch, states, edited, everything, everything)
+        losses = answer_loss(logits, gold, number, 4 * count)
+        local = number >= 3 * count
+        with torch.no_grad():
+            places = everything[3 * count :]
+            before, _, _ = self.logits(batch, states, hidden[places], places, places)
+        drift = mean_by_row(
+            locality_loss(before, logits[local], self.config.locality_direction), number[local] - 3 * count, count
+        )
+        editing = losses[:count].mean() + losses[count : 2 * count].mean() + losses[2 * count : 3 * count].mean()
+        right = (logits.argmax(-1) == gold).float()[~local]
+        seen |= {
+            "reliability": float(losses[:count].mean().detach()),
+            "text_generality": float(losses[count : 2 * count].mean().detach()),
+            "image_generality": float(losses[2 * count : 3 * count].mean().detach()),
+            "locality": float(drift.mean().detach()),
+            "tokens_right": float(right.mean()),
+        }
+        return editing + drift.mean() + routing, seen
+
+    def mixing(self, batch: EditorBatch, rng: random.Random) -> torch.Tensor:
+        """Bool [4B, B]: the experts that each row is fused with.
+
+        A random part of the batch; an edit's own rows always keep its expert. Others whose prompts mean the
+        same are left out: telling those apart is the work of the hard filter, not of the prompt weights.
+        """
+        count = len(batch.contents)
+        keep = torch.tensor([rng.random() for _ in range(4 * count)])[:, None]
+        chosen = torch.tensor([[rng.random() for _ in range(count)] for _ in range(4 * count)]) < keep
+        meanings = batch.same_meaning[:, :count]
+        chosen &= ~torch.cat([meanings[:count]] * 3 + [meanings[count:]])
+        own = torch.eye(count, dtype=torch.bool)
+        # Of a look-alike picture the hard filter is to stop the edit: the fused residual seldom has to.
+        kept = torch.tensor([rng.random() for _ in range(count)])[:, None]
+        chance = torch.where(batch.locality_kind == SAME_PICTURE, 0.8, torch.where(batch.locality_kind == NEAR_MISS, 0.15, 0.3))
+        local = (chosen[3 * count :] & ~own) | (own & (kept < chance[:, None]))
+        return torch.cat([chosen[: 3 * count] | torch.cat([own] * 3), local])
+
+    def routing(
+        self,
+        batch: EditorBatch,
+        phi: torch.Tensor,
+        psi: torch.Tensor,
+        visual: torch.Tensor,
+        threshold: torch.Tensor,
+        prompt: torch.Tensor,
+        rng: random.Random,
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Eqs. 12-16 on the features of the rows; both sides [4B, k, d_m]."""
+        count = len(batch.contents)
+        base = torch.arange(count)
+
+        def drawn() -> torch.Tensor:
+            return base + count * torch.tensor([rng.randrange(3) for _ in range(count)])
+
+        edit_rows, query_rows, local = drawn(), drawn(), base + 3 * count
+        unrelated = ~batch.related
+        experts, open_general, open_local = phi[edit_rows], unrelated[:count], unrelated[count:]
+        if self.memory.features:
+            experts = torch.cat([experts, torch.stack(self.memory.features)])
+            open_general = torch.cat([open_general, self.memory.unrelated(batch.contents)], 1)
+            open_local = torch.cat([open_local, self.memory.unrelated(batch.locality_contents)], 1)
+        # A look-alike may share other objects with the edit's picture, and still is not the edit's business.
+        own_near = torch.diag(batch.locality_kind == NEAR_MISS)
+        open_local = open_local.clone()
+        open_local[:, :count] |= own_near
+        hard = hard_routing_loss(
+            visual[query_rows], threshold[query_rows], visual[local], threshold[local], experts, open_general, open_local
+        )
+        self.memory.add(phi[:count], batch.contents)
+        own_psi = psi[edit_rows]
+        asked = prompt[query_rows]
+        candidates = own_psi
+        allowed = ~batch.same_meaning[:count, :count]
+        if self.config.relative_candidates == "2B":
+            candidates = torch.cat([own_psi, psi[local]])
+            allowed = ~batch.same_meaning[:count]
+        to_candidates = similarity(asked, candidates)
+        own = similarity(asked, own_psi).diagonal()
+        absolute = absolute_routing_loss(own, to_candidates, allowed)
+        # What else is asked of the edited picture meets the edit's own prompt feature at inference.
+        from_local = similarity(prompt[local], own_psi)
+        elsewhere = ~batch.same_meaning[count:, :count]
+        absolute = absolute + (torch.nn.functional.softplus(from_local) * elsewhere).sum(1) / elsewhere.sum(1).clamp(min=1)
+        same = (batch.locality_kind == SAME_PICTURE) & elsewhere.diagonal()
+        absolute = absolute + torch.nn.functional.softplus(from_local.diagonal()) * same
+        relative = relative_routing_loss(own, to_candidates, allowed)
+        with torch.no_grad():
+            passed = similarity(visual[query_rows], experts) > (visual[query_rows] * threshold[query_rows]).sum(
+                (-2, -1), keepdim=True
+            )[..., 0] / (threshold.shape[-2] * threshold.shape[-1] ** 0.5)
+            seen = {
+                "hard": float(hard.mean()), "absolute": float(absolute.mean()), "relative": float(relative.mean()),
+                "own_passed": float(passed[:, :count].diagonal().float().mean()),
+                "others_passed": float((passed & open_general).float().sum(1).mean()),
+                "crowd": float(experts.shape[0]),
+            }
+        return (hard + absolute + relative).mean(), seen
+
+
+def train_editor(
+    out: Path,
+    backbone_path: Path,
+    config: EditorTrainingConfig,
+    architecture: dict[str, Any],
+    photos: Path | None = None,
+    annotations: Sequence[Path] = (),
+    resume: bool = False,
+) -> Path:
+    """Train an editor for the backbone at ``backbone_path`` and write it to ``out``; returns ``out``.
+
+    ``architecture`` overrides fields of :class:`EditorConfig`; width, sentinel length and fingerprint come from
+    the backbone. The state of an unfinished run lies in ``out``/run and is continued with ``resume``.
+    """
+    run = out / "run"
+    run.mkdir(parents=True, exist_ok=True)
+    if (run / STATE).exists() and not resume:
+        raise ConfigError(f"{run} holds an unfinished training: pass --resume to continue it, or choose another folder")
+    backbone = load_backbone(backbone_path, device="cpu")
+    tokens = int(backbone.config.image_seq_length)
+    editor_config = EditorConfig(
+        **{"sentinel_tokens": tokens, **architecture, "hidden_size": backbone.hidden_size, "backbone": backbone.fingerprint}
+    )
+    torch.manual_seed(config.seed)
+    modules = LiveEditModules(editor_config)
+    backbone.model.to(torch.bfloat16)
+    exchanges = read_exchanges(annotations)
+    photo_set = PhotoSet(photos, "train") if photos is not None else None
+    vocabulary = default_vocabulary()
+    trainer = EditorTrainer(backbone, modules, config)
+    state: dict[str, Any] = torch.load(run / STATE, weights_only=True) if resume and (run / STATE).exists() else {}
+    if state:
+        modules.load_state_dict(state["modules"])
+    for stage, steps, size in ((SOLO, config.solo_steps, config.solo_batch), (JOINT, config.steps, config.batch)):
+        if state and stage == SOLO and state["stage"] == JOINT:
+            continue
+        batches = EditorBatches(
+            config.seed, 1 if stage == SOLO else 2, steps, size, backbone.tokenizer, vocabulary, photo_set, exchanges
+        )
+        run_stage(stage, trainer, batches, run, state if state.get("stage") == stage else {})
+        state = {}
+    fresh = load_backbone(backbone_path, device="cpu")
+    LiveEdit(fresh, replace(editor_config, backbone=fresh.fingerprint), modules).save_pretrained(out)
+    return out
+
+
+def run_stage(stage: str, trainer: EditorTrainer, batches: EditorBatches, run: Path, state: dict[str, Any]) -> None:
+    """One stage from its first step, or from the step in ``state``, to its last."""
+    config, modules = trainer.config, trainer.modules
+    modules.train().requires_grad_(True)
+    optimizer = torch.optim.AdamW(modules.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    first = 0
+    if state:
+        optimizer.load_state_dict(state["optimizer"])
+        first = int(state["step"])
+    total = len(batches)
+    curve = Curve(run / "curve.jsonl", stage, first)
+    loader = DataLoader(Subset(batches, range(first, total)), batch_size=None, num_workers=1, prefetch_factor=6)
+    bar = tqdm(total=total, initial=first, desc=stage, file=sys.stderr, mininterval=5)
+    began, sums, count = time.monotonic(), dict[str, float](), 0
+    for step, batch in enumerate(loader, start=first):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * cosine(step, total, config.warmup, config.final_rate)
+        # The autocast saves half of the time of the editor's own modules; similarities are formed in float32.
+        with torch.autocast("cpu", torch.bfloat16):
+            rng = random.Random(f"{config.seed} {stage} {step}")
+            loss, seen = trainer.solo(batch) if stage == SOLO else trainer.joint(batch, rng)
+        if not torch.isfinite(loss):
+            raise ConfigError(f"the loss is not finite at step {step} of stage {stage}: lower --learning-rate and --resume")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
+        optimizer.step()
+        for name, value in {"loss": float(loss.detach()), **seen}.items():
+            sums[name] = sums.get(name, 0.0) + value
+        count += 1
+        bar.update()
+        done = step + 1
+        if done % config.log_every == 0 or done == total:
+            means = {name: round(value / count, 4) for name, value in sums.items()}
+            curve.add(stage=stage, step=step, seconds=round(time.monotonic() - began, 1), **means)
+            bar.set_postfix(loss=means["loss"])
+            sums, count = {}, 0
+        if done % config.save_every == 0 or done == total:
+            save_state(
+                run / STATE,
+                {"stage": stage, "step": done, "modules": modules.state_dict(), "optimizer": optimizer.state_dict()},
+            )
+    bar.close()
+    modules.eval().requires_grad_(False)

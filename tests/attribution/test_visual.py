@@ -1,0 +1,121 @@
+"""Heatmaps of the key visual feature: against plain loops, seeded, independent of the batch, and where the picture changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from liveedit.attribution import visual_feature_heatmaps, visual_feature_occlusion
+from liveedit.attribution.visual import grid_side, min_max, window_masks, window_side
+from liveedit.editors import LiveEdit
+from liveedit.types import BackboneError, InputError
+
+QUESTION = "What is in the picture?"
+
+
+@pytest.mark.parametrize(("grid", "side"), [(24, 7), (8, 3), (16, 5), (4, 3), (3, 3), (2, 1), (1, 1), (27, 9)])
+def test_the_window_scales_with_the_grid_and_is_odd(grid: int, side: int) -> None:
+    assert window_side(grid) == side
+
+
+def test_every_window_has_the_same_size_and_holds_its_position() -> None:
+    masks = window_masks(8)
+    assert masks.sum(1).tolist() == [9] * 64
+    assert masks.diagonal().all()
+    assert masks[0].view(8, 8).nonzero().tolist() == [[r, c] for r in range(3) for c in range(3)]
+    assert masks[3 * 8 + 4].view(8, 8).nonzero().tolist() == [[r, c] for r in (2, 3, 4) for c in (3, 4, 5)]
+
+
+def test_counts_that_are_no_square_are_refused() -> None:
+    assert grid_side(576) == 24
+    for count in (0, 2, 32, 63):
+        with pytest.raises(BackboneError, match="square grid"):
+            grid_side(count)
+
+
+def test_min_max() -> None:
+    assert min_max(np.array([[1.0, 3.0], [2.0, 1.0]])).tolist() == [[0.0, 1.0], [0.5, 0.0]]
+    assert min_max(np.full((2, 2), 7.0)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def by_loops(editor: LiveEdit, image: Image.Image, side: str, seed: int) -> np.ndarray:
+    """The definition, copy by copy: noise in one window of the visual states, CA_phi2 again, 1 - cos."""
+    extractor = editor.modules.query_features if side == "query" else editor.modules.edit_features
+    states = editor.layer_states([image], [QUESTION])[0]
+    words = torch.ones(1, len(states.prompt), dtype=torch.bool)
+    asked = extractor.attention_queries(states.prompt[None], words)
+    clean = extractor.visual(asked, states.vision[None]).flatten().double().numpy()
+    noise = torch.randn(10, *states.vision.shape, generator=torch.Generator().manual_seed(seed))
+    scores = np.zeros((8, 8))
+    for row in range(8):
+        for column in range(8):
+            r, c = min(max(row, 1), 6), min(max(column, 1), 6)
+            inside = [8 * i + j for i in (r - 1, r, r + 1) for j in (c - 1, c, c + 1)]
+            for draw in range(10):
+                noisy = states.vision.clone()
+                noisy[inside] += 0.7 * states.vision.std() * noise[draw, inside]
+                phi = extractor.visual(asked, noisy[None]).flatten().double().numpy()
+                scores[row, column] += 1 - phi @ clean / np.linalg.norm(phi) / np.linalg.norm(clean)
+    return (scores - scores.min()) / (scores.max() - scores.min())
+
+
+@pytest.fixture
+def editor(open_editor: LiveEdit) -> LiveEdit:
+    return open_editor
+
+
+@pytest.mark.parametrize("side", ["query", "edit"])
+def test_the_batched_heatmap_equals_the_definition(side: str, tiny_editor: LiveEdit, pictures: list[Image.Image]) -> None:
+    (got,) = visual_feature_heatmaps(tiny_editor, [pictures[1]], [QUESTION], side, seed=3)
+    assert got.shape == (8, 8)
+    assert got.dtype == np.float32
+    assert (got.min(), got.max()) == (0.0, 1.0)
+    with torch.no_grad():
+        assert np.allclose(got, by_loops(tiny_editor, pictures[1], side, 3), atol=2e-2)
+
+
+def test_same_seed_same_heatmap_and_pictures_do_not_touch_each_other(editor: LiveEdit, pictures: list[Image.Image]) -> None:
+    prompts = [QUESTION, "How many things can be counted in this picture?", "Where?"]
+    together = visual_feature_heatmaps(editor, pictures[:3], prompts, seed=1)
+    again = visual_feature_heatmaps(editor, pictures[:3], prompts, seed=1)
+    other = visual_feature_heatmaps(editor, pictures[:3], prompts, seed=2)
+    for i in range(3):
+        (alone,) = visual_feature_heatmaps(editor, [pictures[i]], [prompts[i]], seed=1)
+        assert np.array_equal(together[i], again[i])
+        assert np.allclose(together[i], alone, atol=2e-2)
+        assert not np.allclose(together[i], other[i], atol=2e-2)
+    assert not np.allclose(together[0], together[1], atol=0.1)
+
+
+def test_no_pictures_no_heatmaps_and_unknown_sides_are_refused(editor: LiveEdit, pictures: list[Image.Image]) -> None:
+    assert visual_feature_heatmaps(editor, [], []) == []
+    for call in (
+        lambda: visual_feature_heatmaps(editor, pictures[:1], [QUESTION], "left"),
+        lambda: visual_feature_occlusion(editor, pictures[0], QUESTION, "left"),
+    ):
+        with pytest.raises(InputError, match="choose query or edit"):
+            call()
+
+
+def test_models_without_a_square_grid_are_told_of_the_other_method(
+    editor: LiveEdit, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = editor.layer_states(pictures[:1], [QUESTION])[0]
+    cut = type(whole)(whole.vision[:50], whole.prompt)
+    monkeypatch.setattr(type(editor), "layer_states", lambda *_: [cut])
+    with pytest.raises(BackboneError, match="occlusion"):
+        visual_feature_heatmaps(editor, pictures[:1], [QUESTION])
+
+
+def test_occlusion_is_hot_where_the_picture_is_not_plain(editor: LiveEdit) -> None:
+    image = Image.new("RGB", (224, 224), (90, 90, 90))
+    image.paste(Image.effect_noise((64, 64), 200).convert("RGB"), (144, 16))
+    heatmap = visual_feature_occlusion(editor, image, QUESTION)
+    assert heatmap.shape == (14, 14)
+    assert (heatmap.min(), heatmap.max()) == (0.0, 1.0)
+    row, column = np.unravel_index(heatmap.argmax(), heatmap.shape)
+    assert row <= 5
+    assert column >= 8
+    assert heatmap[8:, :6].mean() < 0.5 * heatmap[1:5, 9:13].mean()

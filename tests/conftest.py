@@ -1,0 +1,115 @@
+"""What many tests share: a tiny backbone with random weights, and a tiny untrained editor over it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from liveedit.backbones import Backbone, load_backbone
+from liveedit.config import EditorConfig
+from liveedit.editors import LiveEdit
+from liveedit.editors.modules import LiveEditModules
+from liveedit.experts import ExpertRepository
+from liveedit.training.architecture import build_model, build_processor, build_tokenizer
+from liveedit.types import Edit
+from liveedit.world.questions import corpus
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    """An untrained LLaVA of width 64, saved and loaded as a real one is."""
+    folder = tmp_path_factory.mktemp("tiny-backbone")
+    tokenizer = build_tokenizer(corpus(Random(0), 300), vocab_size=1200)
+    build_model(tokenizer, width=64, vision_layers=2, text_layers=3).save_pretrained(folder)
+    build_processor(tokenizer).save_pretrained(folder)
+    return load_backbone(folder, "cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_editor(tiny_backbone: Backbone) -> LiveEdit:
+    """An untrained editor over the tiny backbone."""
+    torch.manual_seed(0)
+    config = EditorConfig(
+        hidden_size=64, layer=1, module_dim=32, rank=4, queries=2, heads=4, lora_scale=1.0,
+        sentinel_tokens=16, generator_signal="states+tokens", backbone=tiny_backbone.fingerprint,
+    )  # fmt: skip
+    return LiveEdit(tiny_backbone, config)
+
+
+@pytest.fixture(scope="session")
+def lively_backbone_folder(tiny_backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny backbone with larger random weights, saved: its answers depend on picture and prompt.
+
+    A fresh model's weights are so small that it says much the same whatever goes in; exactness would be
+    tested on nothing.
+    """
+    folder = tmp_path_factory.mktemp("lively-backbone")
+    random = torch.Generator().manual_seed(0)
+    model = build_model(tiny_backbone.tokenizer, width=64, vision_layers=2, text_layers=3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.15, generator=random)
+    model.save_pretrained(folder)
+    build_processor(tiny_backbone.tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lively_backbone(lively_backbone_folder: Path) -> Backbone:
+    """The lively backbone, loaded as a real one is."""
+    return load_backbone(lively_backbone_folder, "cpu")
+
+
+@pytest.fixture(scope="session")
+def open_editor(lively_backbone: Backbone, tiny_editor: LiveEdit) -> LiveEdit:
+    """An editor with random weights over the lively backbone under which every expert passes hard routing.
+
+    The biases of the extractors give all visual features a common part, twice as long on the edit side as
+    on the sentinel's, so that phi . (phi_expert - phi_sentinel) is positive for every picture.
+    """
+    torch.manual_seed(1)
+    config = replace(tiny_editor.config, backbone=lively_backbone.fingerprint)
+    modules = LiveEditModules(config)
+    with torch.no_grad():
+        modules.query_features.read_vision.v_mlp.bias.fill_(2.0)
+        modules.edit_features.read_vision.v_mlp.bias.fill_(4.0)
+        # Strong residuals, so that an edit changes what is said and not only the logits behind it.
+        modules.generator.v.attention.v_mlp.weight.mul_(8.0)
+    return LiveEdit(lively_backbone, config, modules)
+
+
+def block_picture(seed: int, side: int = 96) -> Image.Image:
+    """A picture of coloured blocks; different seeds give clearly different ones."""
+    cells = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(cells).resize((side, side), Image.Resampling.NEAREST)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Image.Image]:
+    """Eight clearly different pictures."""
+    return [block_picture(seed) for seed in range(8)]
+
+
+@pytest.fixture(scope="session")
+def some_edits(pictures: list[Image.Image]) -> list[Edit]:
+    """Six edits of different pictures, lengths of prompt and lengths of answer."""
+    prompts = ("What is it?", "Which animal can be seen in this picture?", "How many?")
+    answers = ("snow leopard", "teapot", "seven", "a blue lighthouse", "Lisbon", "an old violin in its case")
+    return [Edit(pictures[i], prompts[i % 3], answer) for i, answer in enumerate(answers)]
+
+
+@pytest.fixture
+def open_repository(open_editor: LiveEdit, some_edits: list[Edit]) -> ExpertRepository:
+    """The six edits as experts of the open editor; a fresh value for each test."""
+    repository = ExpertRepository.empty(open_editor.config)
+    open_editor.edit(repository, some_edits)
+    return repository

@@ -1,0 +1,297 @@
+"""What must hold of the editor: the unedited model untouched, the KV cache exact, no hooks left, order irrelevant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from PIL.Image import Image
+from torch import nn
+
+from liveedit.backbones import Backbone
+from liveedit.editors import LiveEdit
+from liveedit.editors.liveedit import ALL_OFF, NO_EDITS, NO_IMAGE
+from liveedit.experts import ExpertRepository
+from liveedit.types import Edit, EditorError, InputError, Query, RoutingTrace
+
+QUESTION = "What is in the picture?"
+NEW = 6
+
+
+def hook_ids(model: nn.Module) -> list[int]:
+    """Ids of every hook of every kind on every module."""
+    found: list[int] = []
+    for module in model.modules():
+        for kind in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
+            found += list(kind)
+    return found
+
+
+def logits_during(backbone: Backbone, call: Callable[[], object]) -> list[torch.Tensor]:
+    """The logits of every forward of the model while ``call`` runs, seen by a foreign hook."""
+    seen: list[torch.Tensor] = []
+    handle = backbone.model.register_forward_hook(lambda _m, _i, output: seen.append(output.logits.clone()))
+    try:
+        call()
+    finally:
+        handle.remove()
+    return seen
+
+
+def plain_generate(backbone: Backbone, query: Query) -> list[torch.Tensor]:
+    """Logits of each step of transformers' own generation on the processor's own inputs."""
+    content: list[dict[str, str]] = [{"type": "image"}] if query.image is not None else []
+    content.append({"type": "text", "text": query.prompt})
+    text = backbone.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = backbone.processor(images=query.image, text=text, return_tensors="pt")
+    return logits_during(
+        backbone, lambda: backbone.model.generate(**inputs, do_sample=False, max_new_tokens=NEW, use_cache=True)
+    )
+
+
+@pytest.mark.parametrize("state", ["no repository", "empty", "all off", "no image"])
+def test_without_active_edits_or_image_the_logits_are_the_unedited_model_s_to_the_bit(
+    state: str, open_editor: LiveEdit, open_repository: ExpertRepository, pictures: list[Image]
+) -> None:
+    repository: ExpertRepository | None = open_repository
+    image: Image | None = pictures[7]
+    if state == "no repository":
+        repository = None
+    elif state == "empty":
+        repository = ExpertRepository.empty(open_editor.config)
+    elif state == "all off":
+        for expert in open_repository:
+            open_repository.set_active(expert.id, False)
+    else:
+        image = None
+    query = Query(image, QUESTION)
+    wanted = plain_generate(open_editor.backbone, query)
+    answers: list[Any] = []
+    got = logits_during(
+        open_editor.backbone, lambda: answers.append(open_editor.answer(repository, query, max_new_tokens=NEW))
+    )
+    assert len(got) == len(wanted) > 0
+    assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+    reason = {"all off": ALL_OFF, "no image": NO_IMAGE}.get(state, NO_EDITS)
+    assert answers[0].trace == RoutingTrace(reason=reason)
+
+
+def test_active_edits_do_change_the_logits(
+    open_editor: LiveEdit, open_repository: ExpertRepository, pictures: list[Image]
+) -> None:
+    query = Query(pictures[7], QUESTION)
+    plain = plain_generate(open_editor.backbone, query)
+    edited = logits_during(
+        open_editor.backbone, lambda: open_editor.answer(open_repository, query, max_new_tokens=NEW)
+    )
+    assert not torch.allclose(plain[0], edited[0], atol=1e-2)
+
+
+def full_recompute(
+    editor: LiveEdit, repository: ExpertRepository | None, query: Query, trace: RoutingTrace, count: int
+) -> list[int]:
+    """Greedy tokens without any cache: the whole row again for each token, one row, no padding.
+
+    The residual is written out expert by expert (Eq. 6) from the weights in the trace.
+    """
+    backbone, norm = editor.backbone, editor.modules.residual_norm
+    weights = {row.expert_id: row.weight for row in trace.experts if row.passed}
+
+    def change(_module: nn.Module, _inputs: object, output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        total = hidden.clone()
+        for expert in repository or ():
+            if expert.id in weights:
+                total += weights[expert.id] * (torch.relu(norm(hidden) @ expert.U.T) @ expert.V)
+        return (total, *output[1:]) if isinstance(output, tuple) else total
+
+    text = backbone.prompt_text(query.prompt, query.image is not None, True)
+    inputs = backbone.processor(images=query.image, text=text, return_tensors="pt")
+    ids, tokens = inputs["input_ids"], list[int]()
+    handle = backbone.layers[editor.config.layer].register_forward_hook(change)
+    try:
+        for _ in range(count):
+            rest = {"pixel_values": inputs["pixel_values"]} if query.image is not None else {}
+            with torch.no_grad():
+                logits = backbone.model(input_ids=ids, use_cache=False, **rest).logits
+            token = int(logits[0, -1].argmax())
+            if token == backbone.eos_id:
+                break
+            tokens.append(token)
+            ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+    finally:
+        handle.remove()
+    return tokens
+
+
+def mixed_queries(pictures: list[Image]) -> list[Query]:
+    """Questions of different length, with and without a picture."""
+    return [
+        Query(pictures[0], "What is it?"),
+        Query(pictures[6], "Which animal can be seen in the left half of this colourful picture, if any?"),
+        Query(None, "What is the capital of France?"),
+        Query(pictures[7], "How many?"),
+        Query(pictures[3], "Where is the dog?"),
+    ]
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_cached_generation_equals_full_recomputation_batched_and_one_by_one(
+    edited: bool, open_editor: LiveEdit, open_repository: ExpertRepository, pictures: list[Image]
+) -> None:
+    queries = mixed_queries(pictures)
+    repository = open_repository if edited else None
+    batched = open_editor.answer(repository, queries, max_new_tokens=12)
+    single = [open_editor.answer(repository, q, max_new_tokens=12) for q in queries]
+    small = open_editor.answer(repository, queries, max_new_tokens=12, batch_size=2)
+    for query, a, b, c in zip(queries, batched, single, small, strict=True):
+        wanted = full_recompute(open_editor, repository, query, b.trace, 12)
+        assert list(a.tokens) == list(b.tokens) == list(c.tokens) == wanted
+    assert len({a.tokens for a in batched}) >= 4, "the rows must say different things for this test to mean anything"
+    if edited:
+        assert all(a.trace.passed for a, q in zip(batched, queries, strict=True) if q.image is not None)
+
+
+def test_teacher_forced_prediction_agrees_with_generation(
+    open_editor: LiveEdit, open_repository: ExpertRepository, pictures: list[Image]
+) -> None:
+    query = Query(pictures[2], QUESTION)
+    answer = open_editor.answer(open_repository, query, max_new_tokens=8)
+    target = open_editor.backbone.tokenizer.decode(list(answer.tokens))
+    (found,) = open_editor.predict(open_repository, [query], [target])
+    assert found.target == tuple(open_editor.backbone.answer_ids(target))
+    assert len(found.predicted) == len(found.target)
+    assert found.predicted[0] == answer.tokens[0]
+    (other,) = open_editor.predict(open_repository, [query], ["something else altogether"])
+    assert other.predicted[0] == answer.tokens[0], "the first prediction must not know the target"
+
+
+@pytest.mark.parametrize("call", ["answer", "predict", "edit", "states", "route"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_hook_remains_and_foreign_hooks_stay(
+    call: str,
+    fails: bool,
+    open_editor: LiveEdit,
+    open_repository: ExpertRepository,
+    some_edits: list[Edit],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, query = open_editor.backbone.model, Query(some_edits[0].image, QUESTION)
+    calls: dict[str, Callable[[], object]] = {
+        "answer": lambda: open_editor.answer(open_repository, query, max_new_tokens=2),
+        "predict": lambda: open_editor.predict(open_repository, [query], ["cat"]),
+        "edit": lambda: open_editor.edit(open_repository, some_edits[:1]),
+        "states": lambda: open_editor.layer_states([some_edits[0].image], [QUESTION]),
+        "route": lambda: open_editor.route(open_repository, [query]),
+    }
+    foreign = [layer.register_forward_hook(lambda *_: None) for layer in open_editor.backbone.layers]
+    before = hook_ids(model)
+    try:
+        if fails:
+            # A layer that breaks in the middle of the pass, below or above the edited one.
+            where = 2 if call in ("answer", "predict") else 0
+            monkeypatch.setattr(open_editor.backbone.layers[where].mlp, "forward", _break)
+            with pytest.raises(RuntimeError, match="broken"):
+                calls[call]()
+        else:
+            calls[call]()
+        assert hook_ids(model) == before
+        assert all(handle.id in before for handle in foreign)
+    finally:
+        for handle in foreign:
+            handle.remove()
+
+
+def _break(*_args: object, **_kwargs: object) -> None:
+    raise RuntimeError("broken")
+
+
+def by_target(repository: ExpertRepository, name: str) -> dict[str, torch.Tensor]:
+    return {expert.edit.target: getattr(expert, name) for expert in repository}
+
+
+@pytest.mark.parametrize("name", ["U", "V", "phi", "psi"])
+def test_order_and_batch_size_of_editing_change_nothing(
+    name: str, open_editor: LiveEdit, open_repository: ExpertRepository, some_edits: list[Edit]
+) -> None:
+    backwards, singly = (ExpertRepository.empty(open_editor.config) for _ in range(2))
+    open_editor.edit(backwards, some_edits[::-1], batch_size=4)
+    for edit in some_edits:
+        open_editor.edit(singly, [edit], batch_size=1)
+    wanted = by_target(open_repository, name)
+    assert len(wanted) == len(some_edits)
+    for other in (backwards, singly):
+        for target, value in by_target(other, name).items():
+            assert torch.allclose(value, wanted[target], atol=1e-4, rtol=1e-4), target
+    values = list(wanted.values())
+    assert not torch.allclose(values[0], values[1], atol=1e-2), "different edits must give different experts"
+
+
+def test_order_of_edits_does_not_change_answers(
+    open_editor: LiveEdit, open_repository: ExpertRepository, some_edits: list[Edit], pictures: list[Image]
+) -> None:
+    backwards = ExpertRepository.empty(open_editor.config)
+    open_editor.edit(backwards, some_edits[::-1])
+    queries = mixed_queries(pictures)
+    one = open_editor.answer(open_repository, queries, max_new_tokens=8)
+    two = open_editor.answer(backwards, queries, max_new_tokens=8)
+    assert [a.tokens for a in one] == [a.tokens for a in two]
+
+
+def test_two_people_on_one_model_never_see_each_other_s_edits(
+    open_editor: LiveEdit, some_edits: list[Edit], pictures: list[Image]
+) -> None:
+    mine, yours = (ExpertRepository.empty(open_editor.config) for _ in range(2))
+    open_editor.edit(mine, some_edits[:3])
+    for expert_id in open_editor.edit(yours, some_edits[3:]):
+        # Random experts push all alike; a stronger weight makes the two people's answers differ.
+        yours.set_scale(expert_id, -3.0)
+    query = Query(pictures[7], QUESTION)
+    alone = [open_editor.answer(r, query, max_new_tokens=8) for r in (mine, yours, None)]
+    together = open_editor.answer([mine, yours, None], [query] * 3, max_new_tokens=8)
+    assert [a.tokens for a in together] == [a.tokens for a in alone]
+    assert len({a.tokens for a in alone}) == 3, "the three must differ for this test to mean anything"
+    for answer, repository in zip(together, (mine, yours), strict=False):
+        assert [row.expert_id for row in answer.trace.experts] == [expert.id for expert in repository]
+    assert together[2].trace.experts == ()
+
+
+def test_a_refused_edit_leaves_the_repository_as_it_was(
+    open_editor: LiveEdit, open_repository: ExpertRepository, some_edits: list[Edit]
+) -> None:
+    before = [expert.id for expert in open_repository]
+    image = some_edits[0].image
+    for bad in (
+        Edit(image, "", "cat"), Edit(image, "  ", "cat"), Edit(image, "What?", " "),
+        Edit(image, "What?", "zq " * 40), Edit(image, "why " * 400, "cat"),
+    ):  # fmt: skip
+        with pytest.raises(InputError):
+            open_editor.edit(open_repository, [some_edits[0], bad])
+    with pytest.raises(InputError, match="marker"):
+        open_editor.answer(open_repository, Query(image, "What is <image> there?"))
+    assert [expert.id for expert in open_repository] == before
+
+
+def test_one_repository_per_question_is_required(
+    open_editor: LiveEdit, open_repository: ExpertRepository, pictures: list[Image]
+) -> None:
+    with pytest.raises(EditorError, match="give one"):
+        open_editor.answer([open_repository], [Query(pictures[0], "a"), Query(pictures[1], "b")])
+
+
+def test_routing_again_from_features_equals_routing_while_answering(
+    open_editor: LiveEdit, open_repository: ExpertRepository, pictures: list[Image]
+) -> None:
+    query = Query(pictures[1], QUESTION)
+    features = open_editor.query_features([query])[0]
+    again = open_editor.route_features(open_repository, features)
+    during = open_editor.answer(open_repository, query, max_new_tokens=1).trace
+    for a, b in zip(again.experts, during.experts, strict=True):
+        assert (a.expert_id, a.passed) == (b.expert_id, b.passed)
+        assert a.weight == pytest.approx(b.weight, abs=1e-4)
+        assert a.margin == pytest.approx(a.visual_similarity - a.threshold)
+    lowered = open_editor.route_features(open_repository, features, margin_shift=-1e6)
+    assert not lowered.passed
+    assert lowered.margin_shift == -1e6

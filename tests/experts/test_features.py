@@ -1,0 +1,80 @@
+"""Feature extractors: phi reads the prompt, then the picture; psi the prompt; the sentinel stands for a picture."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from liveedit.config import EditorConfig
+from liveedit.experts.attention import CrossAttention
+from liveedit.experts.features import FeatureExtractor
+
+CONFIG = EditorConfig(hidden_size=12, layer=0, module_dim=8, rank=2, queries=3, heads=2, sentinel_tokens=5)
+
+
+def norm(module: torch.nn.LayerNorm, x: np.ndarray) -> np.ndarray:
+    centred = x - x.mean(-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + module.eps)
+    return scaled * module.weight.detach().double().numpy() + module.bias.detach().double().numpy()
+
+
+def attend(module: CrossAttention, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Eq. 2 in its released form for one row, float64."""
+    w = {name: value.double().numpy() for name, value in module.state_dict().items()}
+    q, k, v = (x @ w[f"{n}_mlp.weight"].T + w[f"{n}_mlp.bias"] for n, x in (("q", queries), ("k", keys), ("v", keys)))
+    heads = []
+    for qh, kh, vh in zip(*(np.split(x, module.heads, axis=1) for x in (q, k, v)), strict=True):
+        scores = np.exp(qh @ kh.T / math.sqrt(qh.shape[1]))
+        heads.append(scores / scores.sum(1, keepdims=True) @ vh)
+    return np.concatenate(heads, axis=1)
+
+
+@pytest.fixture
+def extractor() -> FeatureExtractor:
+    torch.manual_seed(0)
+    built = FeatureExtractor(CONFIG, sentinel=True)
+    with torch.no_grad():
+        for layer in (built.visual_norm, built.prompt_norm):
+            layer.weight.normal_(1, 0.3)
+            layer.bias.normal_(0, 0.3)
+    return built.eval().requires_grad_(False)
+
+
+def test_features_equal_the_formulas(extractor: FeatureExtractor) -> None:
+    hidden = torch.randn(2, 9, 12)
+    vision, prompt = torch.zeros(2, 9, dtype=torch.bool), torch.zeros(2, 9, dtype=torch.bool)
+    vision[0, 1:5], prompt[0, 5:9] = True, True
+    vision[1, 3:7], prompt[1, 7:9] = True, True
+    asked = extractor.attention_queries(hidden, prompt)
+    phi, psi = extractor.visual(asked, hidden, vision), extractor.meaning(hidden, prompt)
+    theta = extractor.threshold_feature(asked)
+    assert extractor.sentinel is not None
+    for b in range(2):
+        states = hidden[b].double().numpy()
+        words, sight = states[prompt[b].numpy()], states[vision[b].numpy()]
+        first = attend(extractor.read_prompt, extractor.visual_queries[0].double().numpy(), norm(extractor.visual_norm, words))
+        assert np.allclose(phi[b].numpy(), attend(extractor.read_vision, first, norm(extractor.visual_norm, sight)), atol=1e-5)
+        stored = norm(extractor.visual_norm, extractor.sentinel[0].double().numpy())
+        assert np.allclose(theta[b].numpy(), attend(extractor.read_vision, first, stored), atol=1e-5)
+        queries = extractor.prompt_queries[0].double().numpy()
+        assert np.allclose(psi[b].numpy(), attend(extractor.read_meaning, queries, norm(extractor.prompt_norm, words)), atol=1e-5)
+
+
+def test_the_prompt_decides_what_is_looked_at(extractor: FeatureExtractor) -> None:
+    hidden = torch.randn(1, 6, 12)
+    vision = torch.tensor([[True] * 3 + [False] * 3])
+    other = hidden.clone()
+    other[:, 3:] += torch.randn(1, 3, 12) * 3
+    one = extractor.visual(extractor.attention_queries(hidden, ~vision), hidden, vision)
+    two = extractor.visual(extractor.attention_queries(other, ~vision), other, vision)
+    assert not torch.allclose(one, two, atol=1e-3)
+
+
+def test_the_edit_side_has_no_sentinel() -> None:
+    edit_side = FeatureExtractor(CONFIG, sentinel=False)
+    assert edit_side.sentinel is None
+    with pytest.raises(RuntimeError, match="no sentinel"):
+        edit_side.threshold_feature(torch.zeros(1, 3, 8))

@@ -1,0 +1,231 @@
+"""The expert repository: exact removal and switching, and files that are whole, fitting, or refused."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from liveedit.config import EditorConfig
+from liveedit.experts import ExpertRepository
+from liveedit.experts import repository as module
+from liveedit.types import Edit, RepositoryError
+
+CONFIG = EditorConfig(hidden_size=12, layer=1, module_dim=8, rank=3, queries=2, heads=2, backbone="llava-abc")
+NAMES = ("U", "V", "phi", "psi")
+
+
+def tensors(count: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    shapes = {"U": (3, 12), "V": (3, 12), "phi": (2, 8), "psi": (2, 8)}
+    return {name: torch.randn(count, *shape, generator=random) for name, shape in shapes.items()}
+
+
+def edits(count: int) -> list[Edit]:
+    return [Edit(Image.new("RGB", (40, 30 + i), (i * 20, 10, 99)), f"prompt {i} é", f"answer {i}") for i in range(count)]
+
+
+@pytest.fixture
+def repository() -> ExpertRepository:
+    made = ExpertRepository.empty(CONFIG)
+    ids = made.add(edits(4), **tensors(4))
+    made.set_active(ids[1], False)
+    made.set_scale(ids[2], 0.5)
+    return made
+
+
+def same(left: ExpertRepository, right: ExpertRepository) -> bool:
+    """Whether two repositories hold the same experts to the bit."""
+    if len(left) != len(right):
+        return False
+    for a, b in zip(left, right, strict=True):
+        if (a.id, a.active, a.scale, a.edit.prompt, a.edit.target) != (b.id, b.active, b.scale, b.edit.prompt, b.edit.target):
+            return False
+        if a.edit.image.tobytes() != b.edit.image.tobytes():
+            return False
+        if not all(torch.equal(getattr(a, n), getattr(b, n)) for n in NAMES):
+            return False
+    return True
+
+
+def test_saving_and_loading_changes_nothing(repository: ExpertRepository, tmp_path: Path) -> None:
+    path = tmp_path / "edits.safetensors"
+    repository.save(path)
+    again = ExpertRepository.load(path, CONFIG)
+    assert same(repository, again)
+    repository.remove(repository.experts[0].id)
+    assert not same(repository, again)
+    assert list(tmp_path.iterdir()) == [path], "no half-written file may lie about"
+
+
+def test_an_empty_repository_can_be_saved(tmp_path: Path) -> None:
+    ExpertRepository.empty(CONFIG).save(tmp_path / "e.safetensors")
+    assert len(ExpertRepository.load(tmp_path / "e.safetensors", CONFIG)) == 0
+
+
+def test_large_pictures_are_stored_small(tmp_path: Path) -> None:
+    made = ExpertRepository.empty(CONFIG)
+    made.add([Edit(Image.new("RGB", (2000, 1000)), "p", "a")], **tensors(1))
+    made.save(tmp_path / "e.safetensors")
+    assert ExpertRepository.load(tmp_path / "e.safetensors", CONFIG).experts[0].edit.image.size == (512, 256)
+    assert made.experts[0].edit.image.size == (2000, 1000)
+
+
+def test_removal_leaves_the_others_untouched(repository: ExpertRepository) -> None:
+    kept = [expert for i, expert in enumerate(repository) if i != 1]
+    before = {expert.id: [getattr(expert, n).clone() for n in NAMES] for expert in kept}
+    repository.stacked("U")
+    repository.remove(repository.experts[1].id)
+    assert [e.id for e in repository] == [e.id for e in kept]
+    for number, expert in enumerate(repository):
+        assert all(torch.equal(a, getattr(expert, n)) for a, n in zip(before[expert.id], NAMES, strict=True))
+        assert torch.equal(repository.stacked("U")[number], expert.U)
+
+
+def test_switching_is_exact_and_reversible(repository: ExpertRepository) -> None:
+    first = repository.experts[0].id
+    assert repository.active_mask().tolist() == [True, False, True, True]
+    repository.set_active(first, False)
+    assert repository.active_mask().tolist() == [False, False, True, True]
+    repository.set_active(first, True)
+    assert repository.active_mask().tolist() == [True, False, True, True]
+    assert repository.scales().tolist() == [1.0, 1.0, 0.5, 1.0]
+    for expert in repository:
+        repository.set_active(expert.id, False)
+    assert not repository.any_active
+
+
+def test_added_tensors_are_copies(repository: ExpertRepository) -> None:
+    given = tensors(1, seed=5)
+    (new,) = repository.add(edits(1), **given)
+    kept = given["U"].clone()
+    given["U"].zero_()
+    assert torch.equal(repository.get(new).U, kept[0])
+
+
+def test_extend_takes_over_what_is_new(repository: ExpertRepository) -> None:
+    other = ExpertRepository.empty(CONFIG)
+    first = other.extend(repository)
+    more = repository.add(edits(2), **tensors(2, seed=7))
+    assert first == [expert.id for expert in repository][:4]
+    assert other.extend(repository) == more
+    assert same(repository, other)
+
+
+def test_unknown_ids_are_refused(repository: ExpertRepository) -> None:
+    for call in (repository.get, repository.remove, lambda i: repository.set_active(i, True)):
+        with pytest.raises(RepositoryError, match="there is no edit 'nope'"):
+            call("nope")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_shapes_and_numbers_are_refused_before_anything_is_added(name: str, repository: ExpertRepository) -> None:
+    wrong = tensors(1)
+    wrong[name] = torch.zeros(1, 5, 5)
+    with pytest.raises(RepositoryError, match=f"{name} has shape"):
+        repository.add(edits(1), **wrong)
+    bad = tensors(2)
+    bad[name][1, 0, 0] = float("nan")
+    with pytest.raises(RepositoryError, match="not finite"):
+        repository.add(edits(2), **bad)
+    assert len(repository) == 4
+
+
+@pytest.mark.parametrize("change", [{"backbone": "llava-xyz"}, {"layer": 2}, {"rank": 4}, {"module_dim": 16}, {"queries": 3}])
+def test_edits_of_another_editor_are_refused(change: dict[str, Any], repository: ExpertRepository, tmp_path: Path) -> None:
+    repository.save(tmp_path / "e.safetensors")
+    with pytest.raises(RepositoryError, match="another"):
+        ExpertRepository.load(tmp_path / "e.safetensors", replace(CONFIG, **change))
+
+
+def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, str], list[dict[str, Any]]], None]) -> None:
+    """Change the tensors, the metadata and the rows of a file of edits."""
+    with safe_open(path, framework="pt") as handle:
+        metadata = dict(handle.metadata())
+        held = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no iterator)
+    rows = json.loads(metadata["experts"])
+    change(held, metadata, rows)
+    if "experts" in metadata and metadata["experts"] != "{":
+        metadata["experts"] = json.dumps(rows)
+    save_file(held, path, metadata)
+
+
+DAMAGE: dict[str, Callable[[dict[str, Any], dict[str, Any], list[dict[str, Any]]], Any]] = {
+    "no format": lambda t, m, r: m.pop("format"),
+    "other format": lambda t, m, r: m.update(format="something-else"),
+    "rows are no JSON": lambda t, m, r: m.update(experts="{"),
+    "a row without id": lambda t, m, r: r[0].pop("id"),
+    "a picture's length is wrong": lambda t, m, r: r[0].update(picture_bytes=3),
+    "a picture's length is no number": lambda t, m, r: r[0].update(picture_bytes="many"),
+    "pictures are missing": lambda t, m, r: t.pop("pictures"),
+    "a picture is noise": lambda t, m, r: t.update(pictures=t["pictures"].flip(0)),
+    "a tensor is missing": lambda t, m, r: t.pop("V"),
+    "fewer tensors than rows": lambda t, m, r: t.update(U=t["U"][:2].clone()),
+    "a wrong shape": lambda t, m, r: t.update(phi=t["phi"][:, :1].clone()),
+    "not a number": lambda t, m, r: t["psi"].fill_(float("nan")),
+    "infinite": lambda t, m, r: t["U"].fill_(float("inf")),
+    "scale is no number": lambda t, m, r: r[0].update(scale="big"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_files_are_refused_with_a_sentence(kind: str, repository: ExpertRepository, tmp_path: Path) -> None:
+    path = tmp_path / "e.safetensors"
+    repository.save(path)
+    rewrite(path, DAMAGE[kind])
+    with pytest.raises(RepositoryError) as caught:
+        ExpertRepository.load(path, CONFIG)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 64, b"\xff" * 4096])
+def test_files_that_are_no_edits_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "e.safetensors").write_bytes(content)
+    with pytest.raises(RepositoryError, match="not a readable file of edits"):
+        ExpertRepository.load(tmp_path / "e.safetensors", CONFIG)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
+def test_truncated_files_are_refused(share: float, repository: ExpertRepository, tmp_path: Path) -> None:
+    path = tmp_path / "e.safetensors"
+    repository.save(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(RepositoryError):
+        ExpertRepository.load(path, CONFIG)
+
+
+def test_missing_files_and_folders_are_refused(repository: ExpertRepository, tmp_path: Path) -> None:
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(RepositoryError):
+            ExpertRepository.load(path, CONFIG)
+    with pytest.raises(RepositoryError, match="could not be saved"):
+        repository.save(tmp_path / "no" / "folder" / "e.safetensors")
+
+
+def test_a_full_disk_leaves_the_old_file_and_the_edits(
+    repository: ExpertRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "e.safetensors"
+    repository.save(path)
+    whole = path.read_bytes()
+    repository.add(edits(1), **tensors(1, seed=3))
+
+    def full(_tensors: object, target: Path, _metadata: object) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "save_file", full)
+    with pytest.raises(RepositoryError, match="free some space"):
+        repository.save(path)
+    assert path.read_bytes() == whole
+    assert [p.name for p in tmp_path.iterdir()] == ["e.safetensors"]
+    assert len(repository) == 5
