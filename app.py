@@ -16,8 +16,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from liveedit.types import LiveEditError  # noqa: E402
-from liveedit.ui.serving import add_arguments, serve  # noqa: E402
+from liveedit.types import LiveEditError
+from liveedit.ui.serving import add_arguments, serve
 
 
 def main() -> int:

@@ -33,7 +33,9 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], source: str = "configu
     names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - names)
     if unknown:
-        raise ConfigError(f"the {source} has unknown keys {', '.join(unknown)}: remove them or update LiveEdit Workbench")
+        raise ConfigError(
+            f"the {source} has unknown keys {', '.join(unknown)}: remove them or update LiveEdit Workbench"
+        )
     for name, value in values.items():
         wanted = hints[name]
         fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
@@ -58,6 +60,13 @@ def save_json(config: Any, path: Path) -> None:
     Path(path).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
 
 
+def _at_least_one(config: Any, *names: str) -> None:
+    """Refuse counts below one by name."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} is {getattr(config, name)}: it must be at least 1")
+
+
 @dataclass(frozen=True)
 class EditorConfig:
     """The architecture of a LiveEdit editor; the defaults follow the paper and its released code."""
@@ -79,9 +88,9 @@ class EditorConfig:
     def __post_init__(self) -> None:
         if self.generator_signal not in ("states", "states+tokens"):
             raise ConfigError(f"generator_signal is {self.generator_signal!r}: choose 'states' or 'states+tokens'")
-        for name in ("hidden_size", "module_dim", "rank", "queries", "heads", "sentinel_tokens", "max_answer_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        _at_least_one(
+            self, "hidden_size", "module_dim", "rank", "queries", "heads", "sentinel_tokens", "max_answer_tokens"
+        )
         if self.layer < 0:
             raise ConfigError(f"layer is {self.layer}: decoder layers are counted from 0")
         if self.module_dim % self.heads or self.hidden_size % self.heads:
@@ -115,6 +124,11 @@ class PretrainConfig:
     save_every: int = option(200, "steps between checkpoints")
     log_every: int = option(20, "steps between lines of the curve")
 
+    def __post_init__(self) -> None:
+        if self.width < 64 or self.width % 64:
+            raise ConfigError(f"width is {self.width}: it must be a multiple of 64, the width of a head")
+        _at_least_one(self, "vision_layers", "text_layers", "vocab_size", "pictures", "text_tokens", "save_every", "log_every")
+
 
 @dataclass(frozen=True)
 class EditorTrainingConfig:
@@ -136,8 +150,11 @@ class EditorTrainingConfig:
 
     def __post_init__(self) -> None:
         if self.locality_direction not in ("before||after", "after||before"):
-            raise ConfigError(f"locality_direction is {self.locality_direction!r}: choose 'before||after' or 'after||before'")
+            raise ConfigError(
+                f"locality_direction is {self.locality_direction!r}: choose 'before||after' or 'after||before'"
+            )
         if self.relative_candidates not in ("2B", "B"):
             raise ConfigError(f"relative_candidates is {self.relative_candidates!r}: choose '2B' or 'B'")
+        _at_least_one(self, "solo_batch", "save_every", "log_every")
         if self.batch < 2:
             raise ConfigError(f"batch is {self.batch}: it must be at least 2, the losses compare an edit with others")

@@ -44,7 +44,9 @@ def test_unknown_keys_are_named() -> None:
         from_mapping(EditorConfig, {"size": 1, "colour": "red", "rank": 4})
 
 
-@pytest.mark.parametrize(("name", "value"), [("rank", "4"), ("rank", 4.5), ("rank", True), ("backbone", 3), ("rank", None)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("rank", "4"), ("rank", 4.5), ("rank", True), ("backbone", 3), ("rank", None)]
+)
 def test_wrong_types_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=name):
         from_mapping(EditorConfig, {name: value})

@@ -85,7 +85,9 @@ class Backbone:
         if template and getattr(self.processor, "chat_template", None):
             content: list[dict[str, str]] = [{"type": "image"}] if image else []
             content.append({"type": "text", "text": prompt})
-            text = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+            text = self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True
+            )
             return str(text)
         return f"{self.processor.image_token}{prompt}" if image else prompt
 
@@ -131,8 +133,9 @@ class Backbone:
             ids.append([int(i) for i in row])
         pixels = None
         if given:
-            pixels = torch.as_tensor(encoded["pixel_values"] if torch.is_tensor(encoded["pixel_values"])
-                                     else _stack(encoded["pixel_values"])).to(self.device, self.model.dtype)
+            pixels = torch.as_tensor(
+                encoded["pixel_values"] if torch.is_tensor(encoded["pixel_values"]) else _stack(encoded["pixel_values"])
+            ).to(self.device, self.model.dtype)
         return self.collate(ids, answers or [[] for _ in ids], pixels)
 
     def collate(
@@ -170,7 +173,9 @@ def decoder_layers(model: Any) -> nn.ModuleList:
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
     layers = getattr(decoder, "layers", None)
     if not isinstance(layers, nn.ModuleList) or not len(layers):
-        raise BackboneError(f"{type(model).__name__} has no stack of decoder layers: choose a decoder-only vision-language model")
+        raise BackboneError(
+            f"{type(model).__name__} has no stack of decoder layers: choose a decoder-only vision-language model"
+        )
     return layers
 
 

@@ -34,11 +34,15 @@ def load_backbone(name: str | Path, device: str = "auto", dtype: torch.dtype | N
     folder = Path(name)
     local = folder.is_dir()
     if not local and (folder.is_absolute() or str(name).startswith((".", "checkpoints"))):
-        raise BackboneError(f"there is no backbone at {name}: check the path, or train one with `python -m liveedit pretrain`")
+        raise BackboneError(
+            f"there is no backbone at {name}: check the path, or train one with `python -m liveedit pretrain`"
+        )
     try:
         config = AutoConfig.from_pretrained(name, local_files_only=local)
         if getattr(config, "is_encoder_decoder", False) or not hasattr(config, "image_token_id"):
-            raise BackboneError(f"{name} is a {config.model_type} model without image placeholder tokens: choose a LLaVA-like model")
+            raise BackboneError(
+                f"{name} is a {config.model_type} model without image placeholder tokens: choose a LLaVA-like model"
+            )
         model = AutoModelForImageTextToText.from_pretrained(
             name, dtype=dtype or torch.float32, local_files_only=local, use_safetensors=True
         )
@@ -47,7 +51,11 @@ def load_backbone(name: str | Path, device: str = "auto", dtype: torch.dtype | N
         raise
     except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackboneError(f"the backbone {name} cannot be loaded ({reason}): the checkpoint is missing or damaged") from error
+        raise BackboneError(
+            f"the backbone {name} cannot be loaded ({reason}): the checkpoint is missing or damaged"
+        ) from error
     except Exception as error:  # safetensors raises its own type, which has no common base with the above
-        raise BackboneError(f"the backbone {name} cannot be loaded ({error}): the checkpoint is damaged, restore it") from error
+        raise BackboneError(
+            f"the backbone {name} cannot be loaded ({error}): the checkpoint is damaged, restore it"
+        ) from error
     return Backbone(model.to(where), processor, str(name))

@@ -40,7 +40,9 @@ class SplitForward:
         decoder = backbone.model.get_decoder()
         norm = getattr(decoder, "norm", None) or getattr(decoder, "final_layer_norm", None)
         if norm is None:
-            raise BackboneError(f"{type(decoder).__name__} has no final norm that could be found: its editor cannot be trained")
+            raise BackboneError(
+                f"{type(decoder).__name__} has no final norm that could be found: its editor cannot be trained"
+            )
         self.backbone, self.norm = backbone, norm
         self.above: list[nn.Module] = list(backbone.layers[layer + 1 :])
         self.next: nn.Module = self.above[0] if self.above else norm

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load the models, build the page, and serve it until interrupted."""
-    from liveedit.ui.page import launch
+    from liveedit.ui.serving import serve
 
-    launch(options.load_editor(args), host=args.host, port=args.port)
+    serve(args)
     return 0

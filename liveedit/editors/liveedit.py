@@ -72,7 +72,9 @@ class LiveEdit:
         """Load a trained editor from a folder; one that was trained for another backbone is refused."""
         folder = Path(path)
         if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-            raise EditorError(f"there is no editor at {folder}: check the path, or train one with `python -m liveedit train`")
+            raise EditorError(
+                f"there is no editor at {folder}: check the path, or train one with `python -m liveedit train`"
+            )
         try:
             config = load_json(EditorConfig, folder / CONFIG)
             if config.backbone != backbone.fingerprint:
@@ -83,7 +85,9 @@ class LiveEdit:
             modules = LiveEditModules(config)
             modules.load_state_dict(load_file(folder / WEIGHTS))
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise EditorError(f"the editor at {folder} is damaged ({str(error).splitlines()[0]}): restore it or train it again") from error
+            raise EditorError(
+                f"the editor at {folder} is damaged ({str(error).splitlines()[0]}): restore it or train it again"
+            ) from error
         return cls(backbone, config, modules)
 
     def save_pretrained(self, path: str | Path) -> None:
@@ -94,7 +98,9 @@ class LiveEdit:
             save_file({n: t.contiguous().cpu() for n, t in self.modules.state_dict().items()}, folder / WEIGHTS)
             (folder / CONFIG).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
         except (OSError, SafetensorError) as error:
-            raise EditorError(f"the editor could not be saved to {folder} ({error}): free some space or choose another place") from error
+            raise EditorError(
+                f"the editor could not be saved to {folder} ({error}): free some space or choose another place"
+            ) from error
 
     @torch.no_grad()
     def edit(
@@ -113,8 +119,10 @@ class LiveEdit:
             answers = [[*self.backbone.answer_ids(e.target), self.backbone.eos_id] for e in part]
             batch = self.backbone.encode([e.image for e in part], [e.prompt for e in part], answers, template)
             hidden = self.states(batch)
-            U, V = self.modules.generator(generator_input(batch, hidden, self.backbone.embed(batch.input_ids).float()))
-            phi, psi = self.modules.encode_edit(hidden, batch.part("vision"), batch.part("prompt"))
+            vision, prompt, answer = (batch.part(name) for name in ("vision", "prompt", "answer"))
+            embeddings = self.backbone.embed(batch.input_ids).float()
+            U, V = self.modules.generator(generator_input(vision, prompt, answer, hidden, embeddings))
+            phi, psi = self.modules.encode_edit(hidden, vision, prompt)
             ids += repository.add(part, U, V, phi, psi)
         return ids
 
@@ -180,7 +188,9 @@ class LiveEdit:
             self.backbone.check_prompt(q.prompt)
         answers: dict[int, Answer] = {}
         for rows, routed in self._groups(queries, repositories, batch_size):
-            batch = self.backbone.encode([queries[i].image for i in rows], [queries[i].prompt for i in rows], None, template)
+            batch = self.backbone.encode(
+                [queries[i].image for i in rows], [queries[i].prompt for i in rows], None, template
+            )
             injection = _Injection(self, batch, [repositories[i] for i in rows]) if routed else None
             output = self._generate(batch, max_new_tokens, injection)
             for number, row in enumerate(rows):
@@ -221,7 +231,9 @@ class LiveEdit:
                 found[row] = Prediction(tuple(answers[number]), tuple(guesses[number, -count - 1 : -1].tolist()))
         return [found[i] for i in range(len(queries))]
 
-    def route(self, repository: ExpertRepository, queries: Sequence[Query], template: bool = True) -> list[RoutingTrace]:
+    def route(
+        self, repository: ExpertRepository, queries: Sequence[Query], template: bool = True
+    ) -> list[RoutingTrace]:
         """What routing decides for each question, without answering it."""
         traces: list[RoutingTrace] = []
         for q in queries:
@@ -233,8 +245,14 @@ class LiveEdit:
 
     def _generate(self, batch: EncodedBatch, max_new_tokens: int, injection: _Injection | None) -> torch.Tensor:
         """Greedy generation with the KV cache; routed at prefill, the fused experts kept for decoding."""
-        options = {"do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens, "use_cache": True,
-                   "eos_token_id": self.backbone.eos_id, "pad_token_id": self.backbone.pad_id}
+        options = {
+            "do_sample": False,
+            "num_beams": 1,
+            "max_new_tokens": max_new_tokens,
+            "use_cache": True,
+            "eos_token_id": self.backbone.eos_id,
+            "pad_token_id": self.backbone.pad_id,
+        }
         if injection is None:
             return self.backbone.model.generate(**batch.model_inputs(positions=False), **options)
         with replace_output(self.layer, injection):
@@ -268,9 +286,13 @@ class LiveEdit:
     def _route(self, repository: ExpertRepository, features: FeatureBatch, margin_shift: float = 0.0) -> Routing:
         device = features.visual.device
         return route(
-            features.visual, features.threshold, features.prompt,
-            repository.stacked("phi", device), repository.stacked("psi", device),
-            repository.active_mask().to(device), margin_shift,
+            features.visual,
+            features.threshold,
+            features.prompt,
+            repository.stacked("phi", device),
+            repository.stacked("psi", device),
+            repository.active_mask().to(device),
+            margin_shift,
         )
 
     def _traces(self, repository: ExpertRepository, routing: Routing, margin_shift: float = 0.0) -> list[RoutingTrace]:
@@ -280,11 +302,19 @@ class LiveEdit:
         for b in range(routing.visual.shape[0]):
             threshold = float(routing.threshold[b])
             columns = zip(
-                repository.experts, routing.visual[b].tolist(), routing.passed[b].tolist(), routing.prompt[b].tolist(),
-                routing.absolute[b].tolist(), routing.relative[b].tolist(), scaled[b].tolist(), strict=True,
+                repository.experts,
+                routing.visual[b].tolist(),
+                routing.passed[b].tolist(),
+                routing.prompt[b].tolist(),
+                routing.absolute[b].tolist(),
+                routing.relative[b].tolist(),
+                scaled[b].tolist(),
+                strict=True,
             )
             rows = tuple(
-                ExpertTrace(e.id, e.active, visual, threshold, visual - threshold, passed, prompt, absolute, relative, weight)
+                ExpertTrace(
+                    e.id, e.active, visual, threshold, visual - threshold, passed, prompt, absolute, relative, weight
+                )
                 for e, visual, passed, prompt, absolute, relative, weight in columns
             )
             traces.append(RoutingTrace(rows, threshold, margin_shift, True, ""))
@@ -322,7 +352,9 @@ class _Injection:
             routing = self.editor._route(repository, part)
             scaled = routing.weight * repository.scales().to(hidden.device)
             U, V = repository.stacked("U", hidden.device), repository.stacked("V", hidden.device)
-            for place, (number, trace) in enumerate(zip(numbers, self.editor._traces(repository, routing), strict=True)):
+            for place, (number, trace) in enumerate(
+                zip(numbers, self.editor._traces(repository, routing), strict=True)
+            ):
                 traces[number] = trace
                 passed = routing.passed[place]
                 chosen[number] = (U[passed], V[passed], scaled[place, passed])
@@ -334,7 +366,11 @@ class _Injection:
         U_all = hidden.new_zeros(len(chosen), most, c.rank, c.hidden_size)
         V_all, weights = torch.zeros_like(U_all), hidden.new_zeros(len(chosen), most)
         for number, (U_row, V_row, weight) in chosen.items():
-            U_all[number, : len(weight)], V_all[number, : len(weight)], weights[number, : len(weight)] = U_row, V_row, weight
+            U_all[number, : len(weight)], V_all[number, : len(weight)], weights[number, : len(weight)] = (
+                U_row,
+                V_row,
+                weight,
+            )
         self.fused = (U_all, V_all, weights)
 
 

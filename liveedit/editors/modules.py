@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from liveedit.backbones import EncodedBatch
 from liveedit.config import EditorConfig
 from liveedit.experts import ExpertGenerator, FeatureExtractor, GeneratorInput, apply_residual
 
@@ -44,27 +43,28 @@ class LiveEditModules(nn.Module):
         extractor = self.query_features
         asked = extractor.attention_queries(hidden, prompt)
         return FeatureBatch(
-            extractor.visual(asked, hidden, vision), extractor.threshold_feature(asked), extractor.meaning(hidden, prompt)
+            extractor.visual(asked, hidden, vision),
+            extractor.threshold_feature(asked),
+            extractor.meaning(hidden, prompt),
         )
 
-    def residual(
-        self, hidden: torch.Tensor, U: torch.Tensor, V: torch.Tensor, weight: torch.Tensor
-    ) -> torch.Tensor:
+    def residual(self, hidden: torch.Tensor, U: torch.Tensor, V: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Eq. 6 with the LayerNorm of the released form; see :func:`apply_residual` for the shapes."""
         return apply_residual(hidden, self.residual_norm(hidden.float()), U, V, weight)
 
 
-def generator_input(batch: EncodedBatch, hidden: torch.Tensor, embeddings: torch.Tensor) -> GeneratorInput:
-    """What the generator reads of encoded edits whose answers end with the stop token.
+def generator_input(
+    vision: torch.Tensor, prompt: torch.Tensor, answer: torch.Tensor, hidden: torch.Tensor, embeddings: torch.Tensor
+) -> GeneratorInput:
+    """What the generator reads of edits whose answers end with the stop token.
 
-    ``hidden`` [B, T, d] are layer-l_e states, ``embeddings`` [B, T, d] the input embeddings of the row's tokens.
-    The state at the stop token itself is left out: nothing of the answer follows it.
+    ``vision``, ``prompt``, ``answer`` bool [B, T] are the parts of the rows, ``hidden`` [B, T, d] layer-l_e states,
+    ``embeddings`` [B, T, d] the input embeddings of the rows' tokens. The state at the stop token itself is left out:
+    nothing of the answer follows it.
     """
-    vision, prompt, answer = (batch.part(name) for name in ("vision", "prompt", "answer"))
     precedes = torch.zeros_like(answer)
     precedes[:, :-1] = answer[:, 1:]
     order = torch.where(precedes, precedes.long().cumsum(1), torch.zeros_like(answer, dtype=torch.long))
     following = torch.zeros_like(embeddings)
     following[:, :-1] = embeddings[:, 1:]
-    following = following * precedes[..., None]
-    return GeneratorInput(hidden, vision | prompt | (answer & precedes), following, order)
+    return GeneratorInput(hidden, vision | prompt | (answer & precedes), following * precedes[..., None], order)

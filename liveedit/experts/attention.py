@@ -21,9 +21,7 @@ class CrossAttention(nn.Module):
         self.k_mlp = nn.Linear(key_dim, width)
         self.v_mlp = nn.Linear(key_dim, width)
 
-    def forward(
-        self, queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Attend; ``mask`` bool [B, T], or [B, n, T] with a row per query, is True where a key may be seen.
 
         Returns [B, n, width]. A query whose keys are all hidden gives zeros rather than NaN: a question

@@ -35,7 +35,9 @@ class FeatureExtractor(nn.Module):
         """CA_phi1: what the prompt asks to look at, [B, k, d_m]."""
         return self.read_prompt(self.visual_queries, self.visual_norm(prompt), prompt_mask)
 
-    def visual(self, asked: torch.Tensor, vision: torch.Tensor, vision_mask: torch.Tensor | None = None) -> torch.Tensor:
+    def visual(
+        self, asked: torch.Tensor, vision: torch.Tensor, vision_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """CA_phi2: the visual feature phi [B, k, d_m] of ``vision`` [B, N_v, d] under ``asked`` [B, k, d_m]."""
         return self.read_vision(asked, self.visual_norm(vision), vision_mask)
 

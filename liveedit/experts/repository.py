@@ -134,8 +134,12 @@ class ExpertRepository:
 
     def _check(self, expert: Expert) -> None:
         c = self.config
-        wanted = {"U": (c.rank, c.hidden_size), "V": (c.rank, c.hidden_size),
-                  "phi": (c.queries, c.module_dim), "psi": (c.queries, c.module_dim)}
+        wanted = {
+            "U": (c.rank, c.hidden_size),
+            "V": (c.rank, c.hidden_size),
+            "phi": (c.queries, c.module_dim),
+            "psi": (c.queries, c.module_dim),
+        }
         for name, shape in wanted.items():
             value = getattr(expert, name)
             if tuple(value.shape) != shape:
@@ -157,19 +161,31 @@ class ExpertRepository:
         else:
             pictures = []
         rows = [
-            {"id": e.id, "prompt": e.edit.prompt, "target": e.edit.target, "active": e.active, "scale": e.scale,
-             "picture_bytes": len(p)}
+            {
+                "id": e.id,
+                "prompt": e.edit.prompt,
+                "target": e.edit.target,
+                "active": e.active,
+                "scale": e.scale,
+                "picture_bytes": len(p),
+            }
             for e, p in zip(self.experts, pictures, strict=True)
         ]
-        metadata = {"format": FORMAT, "backbone": self.config.backbone, "layer": str(self.config.layer),
-                    "experts": json.dumps(rows)}
+        metadata = {
+            "format": FORMAT,
+            "backbone": self.config.backbone,
+            "layer": str(self.config.layer),
+            "experts": json.dumps(rows),
+        }
         part = path.with_name(path.name + ".part")
         try:
             save_file(tensors, part, metadata)
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
-            raise RepositoryError(f"the edits could not be saved to {path} ({error}): free some space or choose another place") from error
+            raise RepositoryError(
+                f"the edits could not be saved to {path} ({error}): free some space or choose another place"
+            ) from error
 
     @classmethod
     def load(cls, path: str | Path, config: EditorConfig) -> ExpertRepository:
@@ -179,11 +195,15 @@ class ExpertRepository:
                 metadata = handle.metadata() or {}
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no iterator)
         except (OSError, SafetensorError) as error:
-            raise RepositoryError(f"{path} is not a readable file of edits ({error}): choose a file saved by this program") from error
+            raise RepositoryError(
+                f"{path} is not a readable file of edits ({error}): choose a file saved by this program"
+            ) from error
         if metadata.get("format") != FORMAT:
             raise RepositoryError(f"{path} is not a file of edits: choose a file saved by this program")
         if metadata.get("backbone") != config.backbone or metadata.get("layer") != str(config.layer):
-            raise RepositoryError(f"the edits in {path} were made for another model or layer: load them with the editor that made them")
+            raise RepositoryError(
+                f"the edits in {path} were made for another model or layer: load them with the editor that made them"
+            )
         repository = cls(config)
         try:
             rows = json.loads(metadata.get("experts", "[]"))
@@ -195,9 +215,11 @@ class ExpertRepository:
                 picture = Image.open(io.BytesIO(data), formats=["PNG"])
                 picture.load()
                 expert = Expert(
-                    str(row["id"]), Edit(picture.convert("RGB"), str(row["prompt"]), str(row["target"])),
+                    str(row["id"]),
+                    Edit(picture.convert("RGB"), str(row["prompt"]), str(row["target"])),
                     *(tensors[name][index].float() for name in TENSORS),
-                    active=bool(row["active"]), scale=float(row["scale"]),
+                    active=bool(row["active"]),
+                    scale=float(row["scale"]),
                 )
                 repository._check(expert)
                 repository.experts.append(expert)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from liveedit.world.scenes import Scene, render
 
 EDIT, TEXT, IMAGE, LOCALITY = range(4)
 UNRELATED, SAME_PICTURE, NEAR_MISS = range(3)
+SOLO_STAGE, JOINT_STAGE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,20 @@ class EditorBatches(Dataset[EditorBatch]):
         case = sample_case(rng, pixels, self.split, self.vocabulary, self.answers)
         kind = rng.choices((UNRELATED, SAME_PICTURE, NEAR_MISS), (0.34, 0.33, 0.33))[0]
         probe = (case.unrelated, case.same_picture, case.near_miss)[kind]
+        picture = shown(case.scene)
         item = Item(
-            shown(case.scene), shown(case.redrawn), case.prompt, case.rephrase, case.target, case.meaning,
-            kind, shown(probe.scene), probe.prompt, probe.truth, probe.meaning,
+            picture,
+            shown(case.redrawn),
+            case.prompt,
+            case.rephrase,
+            case.target,
+            case.meaning,
+            kind,
+            # The first stage asks no locality question, so its picture need not be drawn.
+            shown(probe.scene) if self.stage == JOINT_STAGE and kind != SAME_PICTURE else picture,
+            probe.prompt,
+            probe.truth,
+            probe.meaning,
         )
         if self.exchanges and rng.random() < 0.25:
             item = self.natural(item, rng)
@@ -127,40 +139,50 @@ class EditorBatches(Dataset[EditorBatch]):
         question, again, _ = rng.choice(self.exchanges)
         target = draw_target(rng, "", "name", self.vocabulary, self.answers)
         meaning = ("natural", question)
+        item = replace(item, prompt=question, rephrase=again, target=target, meaning=meaning)
         if item.locality_kind == NEAR_MISS:
-            return Item(item.picture, item.redrawn, question, again, target, meaning, NEAR_MISS, item.locality,
-                        question, item.locality_answer, meaning)
-        return Item(item.picture, item.redrawn, question, again, target, meaning, item.locality_kind, item.locality,
-                    item.locality_prompt, item.locality_answer, item.locality_meaning)
+            return replace(item, locality_prompt=question, locality_meaning=meaning)
+        return item
 
     def photograph(self, item: Item, case: Case, rng: random.Random, pixels: np.random.Generator) -> Item:
-        """An edit on a photograph; its look-alike is another photograph of the same class."""
+        """An edit on a photograph; its look-alike is another photograph, mostly of the same class."""
         assert self.photos is not None
         index = rng.randrange(len(self.photos))
-        views = [Shown(render_photo(self.photos.images[index], IMAGE_SIZE, pixels), frozenset({f"photo {index}"}))
-                 for _ in range(2)]
-        first, second = photo_question(self.photos.answer(index), rng, self.split), photo_question(
-            self.photos.answer(index), rng, self.split)
-        prompt, again, meaning = first.prompt, second.prompt, ("photo", first.kind)
-        if first.kind != second.kind:
+        label = int(self.photos.labels[index])
+
+        def view(number: int) -> Shown:
+            assert self.photos is not None
+            return Shown(render_photo(self.photos.images[number], IMAGE_SIZE, pixels), frozenset({f"photo {number}"}))
+
+        asked = [photo_question(self.photos.answer(index), rng, self.split) for _ in range(2)]
+        prompt, again, meaning = asked[0].prompt, asked[1].prompt, ("photo", asked[0].kind)
+        if asked[0].kind != asked[1].kind:
             again = prompt
         if self.exchanges and rng.random() < 0.5:
             prompt, again, _ = rng.choice(self.exchanges)
             meaning = ("natural", prompt)
-        if item.locality_kind == UNRELATED:
-            return Item(views[0], views[1], prompt, again, item.target, meaning, UNRELATED, item.locality,
-                        item.locality_prompt, item.locality_answer, item.locality_meaning)
-        label = int(self.photos.labels[index])
-        while True:
-            other = rng.randrange(len(self.photos))
-            if other != index and (rng.random() < 0.1 or int(self.photos.labels[other]) == label):
-                break
+        item = replace(item, picture=view(index), redrawn=view(index), prompt=prompt, rephrase=again, meaning=meaning)
+        if item.locality_kind == SAME_PICTURE:
+            other = case.unrelated.prompt
+            return replace(
+                item,
+                locality=item.picture,
+                locality_prompt=other,
+                locality_answer=case.unrelated.truth,
+                locality_meaning=("elsewhere", other),
+            )
         if item.locality_kind == NEAR_MISS:
-            look_alike = Shown(render_photo(self.photos.images[other], IMAGE_SIZE, pixels), frozenset({f"photo {other}"}))
-            return Item(views[0], views[1], prompt, again, item.target, meaning, NEAR_MISS, look_alike, prompt,
-                        self.photos.answer(other), meaning)
-        return Item(views[0], views[1], prompt, again, item.target, meaning, SAME_PICTURE, views[0],
-                    case.unrelated.prompt, case.unrelated.truth, ("elsewhere", case.unrelated.prompt))
+            number = index
+            while number == index or (int(self.photos.labels[number]) != label and rng.random() < 0.98):
+                number = rng.randrange(len(self.photos))
+            return replace(
+                item,
+                locality=view(number),
+                locality_prompt=prompt,
+                locality_answer=self.photos.answer(number),
+                locality_meaning=meaning,
+            )
+        return item
 
     def collate(self, items: Sequence[Item], rng: random.Random) -> EditorBatch:
         """Rows, pictures and the masks that say which pairs are related."""
@@ -175,8 +197,9 @@ class EditorBatches(Dataset[EditorBatch]):
             pictures += [get(i).pixels for i in items]
             which += list(range(start, start + count))
         which = which[:count] + which[:count] + which[count:]
-        texts = self.tokenizer([p + ANSWER_CUE for p in prompts] + [" " + a.strip() for a in answers],
-                               add_special_tokens=False)["input_ids"]
+        texts = self.tokenizer(
+            [p + ANSWER_CUE for p in prompts] + [" " + a.strip() for a in answers], add_special_tokens=False
+        )["input_ids"]
         rows = [(texts[r], texts[len(prompts) + r] + [self.tokenizer.eos_token_id]) for r in range(len(prompts))]
         length = max(IMAGE_TOKENS + len(p) + len(a) for p, a in rows)
         ids = torch.full((len(rows), length), self.tokenizer.pad_token_id)

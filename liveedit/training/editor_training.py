@@ -24,8 +24,8 @@ from liveedit.backbones import Backbone, load_backbone
 from liveedit.backbones.split import LowerStates, SplitForward, image_features
 from liveedit.config import EditorConfig, EditorTrainingConfig
 from liveedit.editors import LiveEdit
-from liveedit.editors.modules import LiveEditModules
-from liveedit.experts import GeneratorInput, similarity
+from liveedit.editors.modules import LiveEditModules, generator_input
+from liveedit.experts import similarity
 from liveedit.experts.routing import soft_weights
 from liveedit.losses import (
     absolute_routing_loss,
@@ -36,7 +36,14 @@ from liveedit.losses import (
     relative_routing_loss,
 )
 from liveedit.training.annotations import read_exchanges
-from liveedit.training.editor_samples import NEAR_MISS, SAME_PICTURE, EditorBatch, EditorBatches
+from liveedit.training.editor_samples import (
+    JOINT_STAGE,
+    NEAR_MISS,
+    SAME_PICTURE,
+    SOLO_STAGE,
+    EditorBatch,
+    EditorBatches,
+)
 from liveedit.training.optim import cosine
 from liveedit.training.records import STATE, Curve, save_state
 from liveedit.types import ConfigError
@@ -82,15 +89,9 @@ class EditorTrainer:
     def experts(self, batch: EditorBatch, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """U and V [B, r, d] of the batch's edits, from the layer states of their rows (the first B)."""
         count = len(batch.contents)
-        answer = batch.answer[:count]
-        precedes = torch.zeros_like(answer)
-        precedes[:, :-1] = answer[:, 1:]
-        order = torch.where(precedes, precedes.long().cumsum(1), torch.zeros_like(answer, dtype=torch.long))
-        following = torch.zeros_like(hidden[:count])
-        following[:, :-1] = self.backbone.embed(batch.ids[:count, 1:]).float()
-        following = following * precedes[..., None]
-        read = batch.vision[:count] | batch.prompt[:count] | (answer & precedes)
-        return self.modules.generator(GeneratorInput(hidden[:count], read, following, order))
+        parts = (batch.vision[:count], batch.prompt[:count], batch.answer[:count])
+        embeddings = self.backbone.embed(batch.ids[:count]).float()
+        return self.modules.generator(generator_input(*parts, hidden[:count], embeddings))
 
     def logits(
         self, batch: EditorBatch, states: LowerStates, edited: torch.Tensor, rows: torch.Tensor, picked: torch.Tensor
@@ -120,8 +121,11 @@ class EditorTrainer:
         logits, gold, number = self.logits(batch, states, edited, torch.arange(2 * count), rows)
         losses = answer_loss(logits, gold, number, 2 * count)
         right = (logits.argmax(-1) == gold).float()
-        seen = {"reliability": float(losses[:count].mean().detach()), "generality": float(losses[count:].mean().detach()),
-                "tokens_right": float(right.mean())}
+        seen = {
+            "reliability": float(losses[:count].mean().detach()),
+            "generality": float(losses[count:].mean().detach()),
+            "tokens_right": float(right.mean()),
+        }
         return losses.mean(), seen
 
     def joint(self, batch: EditorBatch, rng: random.Random) -> tuple[torch.Tensor, dict[str, float]]:
@@ -175,7 +179,9 @@ class EditorTrainer:
         own = torch.eye(count, dtype=torch.bool)
         # Of a look-alike picture the hard filter is to stop the edit: the fused residual seldom has to.
         kept = torch.tensor([rng.random() for _ in range(count)])[:, None]
-        chance = torch.where(batch.locality_kind == SAME_PICTURE, 0.8, torch.where(batch.locality_kind == NEAR_MISS, 0.15, 0.3))
+        chance = torch.where(
+            batch.locality_kind == SAME_PICTURE, 0.8, torch.where(batch.locality_kind == NEAR_MISS, 0.15, 0.3)
+        )
         local = (chosen[3 * count :] & ~own) | (own & (kept < chance[:, None]))
         return torch.cat([chosen[: 3 * count] | torch.cat([own] * 3), local])
 
@@ -208,7 +214,13 @@ class EditorTrainer:
         open_local = open_local.clone()
         open_local[:, :count] |= own_near
         hard = hard_routing_loss(
-            visual[query_rows], threshold[query_rows], visual[local], threshold[local], experts, open_general, open_local
+            visual[query_rows],
+            threshold[query_rows],
+            visual[local],
+            threshold[local],
+            experts,
+            open_general,
+            open_local,
         )
         self.memory.add(phi[:count], batch.contents)
         own_psi = psi[edit_rows]
@@ -224,7 +236,9 @@ class EditorTrainer:
         # What else is asked of the edited picture meets the edit's own prompt feature at inference.
         from_local = similarity(prompt[local], own_psi)
         elsewhere = ~batch.same_meaning[count:, :count]
-        absolute = absolute + (torch.nn.functional.softplus(from_local) * elsewhere).sum(1) / elsewhere.sum(1).clamp(min=1)
+        absolute = absolute + (torch.nn.functional.softplus(from_local) * elsewhere).sum(1) / elsewhere.sum(1).clamp(
+            min=1
+        )
         same = (batch.locality_kind == SAME_PICTURE) & elsewhere.diagonal()
         absolute = absolute + torch.nn.functional.softplus(from_local.diagonal()) * same
         relative = relative_routing_loss(own, to_candidates, allowed)
@@ -233,7 +247,9 @@ class EditorTrainer:
                 (-2, -1), keepdim=True
             )[..., 0] / (threshold.shape[-2] * threshold.shape[-1] ** 0.5)
             seen = {
-                "hard": float(hard.mean()), "absolute": float(absolute.mean()), "relative": float(relative.mean()),
+                "hard": float(hard.mean()),
+                "absolute": float(absolute.mean()),
+                "relative": float(relative.mean()),
                 "own_passed": float(passed[:, :count].diagonal().float().mean()),
                 "others_passed": float((passed & open_general).float().sum(1).mean()),
                 "crowd": float(experts.shape[0]),
@@ -262,7 +278,12 @@ def train_editor(
     backbone = load_backbone(backbone_path, device="cpu")
     tokens = int(backbone.config.image_seq_length)
     editor_config = EditorConfig(
-        **{"sentinel_tokens": tokens, **architecture, "hidden_size": backbone.hidden_size, "backbone": backbone.fingerprint}
+        **{
+            "sentinel_tokens": tokens,
+            **architecture,
+            "hidden_size": backbone.hidden_size,
+            "backbone": backbone.fingerprint,
+        }
     )
     torch.manual_seed(config.seed)
     modules = LiveEditModules(editor_config)
@@ -278,7 +299,7 @@ def train_editor(
         if state and stage == SOLO and state["stage"] == JOINT:
             continue
         batches = EditorBatches(
-            config.seed, 1 if stage == SOLO else 2, steps, size, backbone.tokenizer, vocabulary, photo_set, exchanges
+            config.seed, SOLO_STAGE if stage == SOLO else JOINT_STAGE, steps, size, backbone.tokenizer, vocabulary, photo_set, exchanges
         )
         run_stage(stage, trainer, batches, run, state if state.get("stage") == stage else {})
         state = {}
@@ -309,7 +330,9 @@ def run_stage(stage: str, trainer: EditorTrainer, batches: EditorBatches, run: P
             rng = random.Random(f"{config.seed} {stage} {step}")
             loss, seen = trainer.solo(batch) if stage == SOLO else trainer.joint(batch, rng)
         if not torch.isfinite(loss):
-            raise ConfigError(f"the loss is not finite at step {step} of stage {stage}: lower --learning-rate and --resume")
+            raise ConfigError(
+                f"the loss is not finite at step {step} of stage {stage}: lower --learning-rate and --resume"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)

@@ -65,8 +65,11 @@ class MasterOptimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Masters and both optimisers' states."""
-        return {"masters": [m.detach() for m in self.masters], "muon": self.muon.state_dict(),
-                "adamw": self.adamw.state_dict()}
+        return {
+            "masters": [m.detach() for m in self.masters],
+            "muon": self.muon.state_dict(),
+            "adamw": self.adamw.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave; the parameters are set from the masters."""

@@ -45,6 +45,7 @@ from liveedit.world.catalogue import glyphs
 from liveedit.world.photos import PhotoSet
 from liveedit.world.questions import common_words, corpus
 
+
 def vocabulary_of(exchanges: Sequence[tuple[str, str, str]]) -> list[str]:
     """Words and phrases that the copying questions draw from."""
     facts = {value for glyph in glyphs() for value in glyph.facts.values()}
@@ -118,11 +119,12 @@ class Backbone(nn.Module):
         embeds = llava.get_input_embeddings()(batch.tokens)
         pictures = len(batch.pixels)
         vision = llava.multi_modal_projector(states)
-        embeds = torch.cat(
-            [torch.cat([vision, embeds[:pictures, IMAGE_TOKENS:]], dim=1), embeds[pictures:]], dim=0
-        )
+        embeds = torch.cat([torch.cat([vision, embeds[:pictures, IMAGE_TOKENS:]], dim=1), embeds[pictures:]], dim=0)
         hidden = llava.language_model(
-            inputs_embeds=embeds, attention_mask=block_mask(batch.segments), position_ids=batch.positions, use_cache=False
+            inputs_embeds=embeds,
+            attention_mask=block_mask(batch.segments),
+            position_ids=batch.positions,
+            use_cache=False,
         ).last_hidden_state
         wanted = batch.targets != IGNORE
         logits = self.llava.lm_head(hidden[wanted]).float()
@@ -177,9 +179,7 @@ def pretrain(
     vocabulary = vocabulary_of(exchanges)
     torch.manual_seed(config.seed)
     tokenizer = prepare_tokenizer(run, exchanges, config)
-    model = build_model(
-        tokenizer, config.width, config.vision_layers, config.text_layers, seed=config.seed
-    )
+    model = build_model(tokenizer, config.width, config.vision_layers, config.text_layers, seed=config.seed)
     backbone = Backbone(model)
     state: dict[str, Any] = {}
     if resume and (run / STATE).exists():
@@ -188,8 +188,16 @@ def pretrain(
     packer = Packer(tokenizer, config.text_tokens)
     vision = VisionBatches(config.seed, config.vision_steps, config.vision_scenes, photo_set, config.vision_photos)
     language = LanguageBatches(
-        config.seed, config.steps, packer, config.pictures, config.text_rows, photo_set, vocabulary, exchanges,
-        extra_photos=config.extra_photos, photo_share=config.photo_share,
+        config.seed,
+        config.steps,
+        packer,
+        config.pictures,
+        config.text_rows,
+        photo_set,
+        vocabulary,
+        exchanges,
+        extra_photos=config.extra_photos,
+        photo_share=config.photo_share,
     )
     held_out = LanguageBatches(config.seed, 4, packer, 48, 8, None, vocabulary, (), split="eval")
     if state.get("stage", "vision") == "vision":
@@ -244,7 +252,9 @@ def run_stage(
         else:
             loss, seen = backbone.language(batch, config.dense_weight)
         if not torch.isfinite(loss):
-            raise ConfigError(f"the loss is not finite at step {step} of stage {stage}: lower --learning-rate and --resume")
+            raise ConfigError(
+                f"the loss is not finite at step {step} of stage {stage}: lower --learning-rate and --resume"
+            )
         loss.backward()
         optimizer.step(cosine(step, total, config.warmup, 0.02))
         for name, value in {"loss": float(loss.detach()), **seen}.items():

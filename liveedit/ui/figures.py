@@ -22,13 +22,13 @@ def weight_bars(names: Sequence[str], weights: Sequence[float]) -> Figure:
     figure.patch.set_alpha(0.0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0.0)
-    places = np.arange(len(kept))
+    places = list(range(len(kept)))
     colours = [BLUE if i < 3 else GRID for i in places]
     axes.barh(places, [w for _, w in kept], height=0.62, color=colours)
     for place, (_, weight) in zip(places, kept, strict=True):
         axes.text(weight + 0.015, place, f"{weight:.2f}", va="center", fontsize=9, color=INK)
-    labels = axes.set_yticks(places, [n for n, _ in kept], fontsize=9, color=INK) and axes.get_yticklabels()
-    for label in labels or ():
+    axes.set_yticks(places, [n for n, _ in kept], fontsize=9, color=INK)
+    for label in axes.get_yticklabels():
         # A dollar sign in a name is a dollar sign, not mathematics.
         label.set_parse_math(False)
     axes.set_ylim(max(len(kept), 1) - 0.5, -0.5)

@@ -52,11 +52,12 @@ def distance(value: float) -> str:
 
 
 def sentence(text: str) -> str:
-    """A message as a sentence: capital first, full stop last."""
+    """A message as a sentence: capital first (unless a file's name comes first), full stop last."""
     text = " ".join(str(text).split())
     if not text:
         return "Something went wrong, but your edits are kept."
-    text = text[0].upper() + text[1:]
+    if "." not in text.split()[0].rstrip(".,:"):
+        text = text[0].upper() + text[1:]
     return text if text.endswith((".", "!", "?", "…")) else text + "."
 
 

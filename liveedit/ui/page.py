@@ -24,6 +24,7 @@ from liveedit.ui.ask_panel import answers_html, build_ask_panel, suggestions_htm
 from liveedit.ui.edit_panel import build_edit_panel, check_html
 from liveedit.ui.markup import block, escape, sentence
 from liveedit.ui.picture_panel import build_edits_list, build_picture_panel, edits_html
+from liveedit.ui.pictures import uploaded_path
 from liveedit.ui.session import Session
 from liveedit.ui.why_panel import (
     build_why_panel,
@@ -41,6 +42,8 @@ from liveedit.world.examples import read_examples
 P = ParamSpec("P")
 R = TypeVar("R")
 Updates = dict[Any, Any]
+Options = dict[str, Any]
+Upload = dict[str, Any] | None
 
 LOG = logging.getLogger(__name__)
 SESSION_SECONDS = 3600
@@ -109,9 +112,9 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS) -> gr.Blocks:
             }
 
         @told
-        def on_picture(state: Session, path: str | None) -> Updates:
+        def on_picture(state: Session, upload: Upload) -> Updates:
             """Check an upload at once, and clear what was said about the picture before."""
-            changed = actions.with_picture(state, path)
+            changed = actions.with_picture(state, uploaded_path(upload))
             return {session: state} if changed is state else view(changed)
 
         @told
@@ -129,17 +132,17 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS) -> gr.Blocks:
             return (_item(event),) * 2
 
         @told
-        def on_ask(state: Session, path: str | None, question: str, progress: gr.Progress = PROGRESS) -> Updates:
+        def on_ask(state: Session, upload: Upload, question: str, progress: gr.Progress = PROGRESS) -> Updates:
             progress(0.1, desc="Asking the unedited and the edited model")
-            state = actions.ask(editor, actions.with_picture(state, path), question or "")
+            state = actions.ask(editor, actions.with_picture(state, uploaded_path(upload)), str(question or ""))
             return {**view(state), edit.prompt: question}
 
         @told
         def on_apply(
-            state: Session, path: str | None, prompt: str, target: str, progress: gr.Progress = PROGRESS
+            state: Session, upload: Upload, prompt: str, target: str, progress: gr.Progress = PROGRESS
         ) -> Updates:
             progress(0.1, desc="Making the edit and asking again")
-            state = actions.apply_edit(editor, actions.with_picture(state, path), prompt or "", target or "")
+            state = actions.apply_edit(editor, actions.with_picture(state, uploaded_path(upload)), str(prompt or ""), str(target or ""))
             return {**view(state), ask.question: prompt}
 
         @told
@@ -157,9 +160,11 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS) -> gr.Blocks:
             kept = replace(state, heatmaps={**state.heatmaps, **maps})
             return {session: kept, reason.heatmaps: heatmaps_html(kept, own, maps)}
 
-        one_at_a_time = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
-        quick = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        heat = {"show_progress_on": reason.heatmaps, **one_at_a_time}
+        one_at_a_time: Options = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
+        # The picture's raw value: see uploaded_path.
+        one_at_a_time["preprocess"] = False
+        quick: Options = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        heat: Options = {"show_progress_on": reason.heatmaps, **one_at_a_time}
 
         left.examples.click(
             on_example, None, [left.picture, ask.suggestions, ask.question, edit.prompt], **quick

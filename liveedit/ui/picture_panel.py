@@ -9,7 +9,7 @@ from pathlib import Path
 import gradio as gr
 
 from liveedit.ui.markup import block, escape, shorten, thumbnail
-from liveedit.ui.pictures import PictureInput, file_uri
+from liveedit.ui.pictures import file_uri
 from liveedit.ui.session import Session
 from liveedit.world.examples import Example
 
@@ -20,14 +20,14 @@ NO_EDITS = '<p class="empty">None yet. Your edits stay in this browser tab and a
 class PicturePanel:
     """The components others wire to."""
 
-    picture: PictureInput
+    picture: gr.Image
     examples: gr.HTML
 
 
 def build_picture_panel(examples: Sequence[Example], assets: Path) -> PicturePanel:
     """The picture box and the example thumbnails."""
     block('<h2>Picture</h2><p class="hint">Upload one, paste one, or choose an example.</p>')
-    picture = PictureInput(
+    picture = gr.Image(
         type="filepath",
         image_mode=None,
         sources=["upload", "clipboard"],
@@ -44,7 +44,7 @@ def build_picture_panel(examples: Sequence[Example], assets: Path) -> PicturePan
 
 def build_edits_list() -> gr.HTML:
     """The list of the person's edits, each with its switch and its remove button."""
-    block('<h2>Your edits</h2>')
+    block("<h2>Your edits</h2>")
     return block(NO_EDITS, clicks=True, elem_id="edits")
 
 

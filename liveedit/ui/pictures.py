@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-import gradio as gr
-from gradio.image_utils import ImageData
 from PIL import Image
 
 from liveedit.pictures import open_picture
 from liveedit.types import InputError
 
 
-class PictureInput(gr.Image):
-    """An image box that hands the path of the upload to the handler without opening it.
+def uploaded_path(payload: Mapping[str, Any] | None) -> str | None:
+    """Where the upload behind an image box lies, from the box's raw value.
 
-    ``gr.Image`` opens every upload before a handler runs, whatever its kind and size; a file that is no
-    picture then reaches the person as an error without words.
+    Events take the raw value (``preprocess=False``) because ``gr.Image`` itself opens every upload before a
+    handler runs, whatever its kind and size; a file that is no picture then becomes an error without words.
+    Gradio has checked by then that the path lies in its upload folder.
     """
-
-    is_template = True
-
-    def preprocess(self, payload: ImageData | None) -> str | None:  # type: ignore[override]
-        """The path of the uploaded file; pictures inside a URL are refused, they escape the size limits."""
-        if payload is None:
-            return None
-        if payload.path is None or (payload.url or "").startswith("data:"):
-            raise gr.Error("The picture did not arrive as a file: upload it again.", print_exception=False)
-        return str(payload.path)
+    if payload is None:
+        return None
+    path = payload.get("path")
+    # A picture inside a URL escapes the limits on the size of uploads.
+    if not path or str(payload.get("url") or "").startswith("data:"):
+        raise InputError("the picture did not arrive as a file: upload it again")
+    return str(path)
 
 
 def open_upload(path: str) -> Image.Image:

@@ -61,8 +61,10 @@ class Session:
     def copy(self) -> Session:
         """A copy whose edits can be added to, switched and removed without touching this one."""
         repository = ExpertRepository(self.repository.config, [replace(e) for e in self.repository])
-        kept = {name: dict(getattr(self, name)) for name in ("names", "thumbnails", "heatmaps")}
-        return replace(self, repository=repository, **kept)
+        return replace(
+            self, repository=repository, names=dict(self.names), thumbnails=dict(self.thumbnails),
+            heatmaps=dict(self.heatmaps),
+        )  # fmt: skip
 
     def name(self, expert_id: str) -> str:
         """The short name of an edit, "Edit 3", which it keeps when others are removed."""
@@ -109,8 +111,9 @@ def remove(editor: LiveEdit, session: Session, expert_id: str) -> Session:
     """Forget one edit and answer the last question again."""
     changed = session.copy()
     changed.repository.remove(expert_id)
-    for kept in (changed.names, changed.thumbnails, changed.heatmaps):
-        kept.pop(expert_id, None)  # type: ignore[attr-defined]
+    changed.names.pop(expert_id, None)
+    changed.thumbnails.pop(expert_id, None)
+    changed.heatmaps.pop(expert_id, None)
     return _again(editor, changed)
 
 

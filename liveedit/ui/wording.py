@@ -87,8 +87,8 @@ def why(session: Session) -> str:
     nearest = max(active, key=lambda r: r.margin)
     if len(active) == 1:
         return (
-            f"{session.name(nearest.expert_id)} was stopped at the hard filter by {distance(nearest.margin)}: "
-            "this picture and question look too different from the edit's, so the answer is the unedited model's."
+            f"{session.name(nearest.expert_id)} was stopped at the hard filter by {distance(nearest.margin)}, "
+            "so the answer is the unedited model's."
         )
     return (
         f"No edit passed the hard filter: the nearest, {session.name(nearest.expert_id)}, was stopped by "

@@ -177,8 +177,13 @@ def sample_case(
         asks = _editable(scene)
         identity = [a for a in asks if a[0] in (*IDENTITY, "position")]
         kind, subject = rng.choice(identity if identity and rng.random() < 0.5 else asks)
-        others = [a for a in kinds_for(scene) if meaning_of(scene, *a) != meaning_of(scene, kind, subject)
-                  and answer_of(scene, *a) != answer_of(scene, kind, subject) and a[0] != "describe"]
+        others = [
+            a
+            for a in kinds_for(scene)
+            if meaning_of(scene, *a) != meaning_of(scene, kind, subject)
+            and answer_of(scene, *a) != answer_of(scene, kind, subject)
+            and a[0] != "describe"
+        ]
         if others:
             break
     first, second = rng.sample(list(wording_range(kind, split)), 2)

@@ -67,7 +67,9 @@ def editor(open_editor: LiveEdit) -> LiveEdit:
 
 
 @pytest.mark.parametrize("side", ["query", "edit"])
-def test_the_batched_heatmap_equals_the_definition(side: str, tiny_editor: LiveEdit, pictures: list[Image.Image]) -> None:
+def test_the_batched_heatmap_equals_the_definition(
+    side: str, tiny_editor: LiveEdit, pictures: list[Image.Image]
+) -> None:
     (got,) = visual_feature_heatmaps(tiny_editor, [pictures[1]], [QUESTION], side, seed=3)
     assert got.shape == (8, 8)
     assert got.dtype == np.float32
@@ -76,7 +78,9 @@ def test_the_batched_heatmap_equals_the_definition(side: str, tiny_editor: LiveE
         assert np.allclose(got, by_loops(tiny_editor, pictures[1], side, 3), atol=2e-2)
 
 
-def test_same_seed_same_heatmap_and_pictures_do_not_touch_each_other(editor: LiveEdit, pictures: list[Image.Image]) -> None:
+def test_same_seed_same_heatmap_and_pictures_do_not_touch_each_other(
+    editor: LiveEdit, pictures: list[Image.Image]
+) -> None:
     prompts = [QUESTION, "How many things can be counted in this picture?", "Where?"]
     together = visual_feature_heatmaps(editor, pictures[:3], prompts, seed=1)
     again = visual_feature_heatmaps(editor, pictures[:3], prompts, seed=1)

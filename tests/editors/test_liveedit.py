@@ -83,9 +83,7 @@ def test_active_edits_do_change_the_logits(
 ) -> None:
     query = Query(pictures[7], QUESTION)
     plain = plain_generate(open_editor.backbone, query)
-    edited = logits_during(
-        open_editor.backbone, lambda: open_editor.answer(open_repository, query, max_new_tokens=NEW)
-    )
+    edited = logits_during(open_editor.backbone, lambda: open_editor.answer(open_repository, query, max_new_tokens=NEW))
     assert not torch.allclose(plain[0], edited[0], atol=1e-2)
 
 

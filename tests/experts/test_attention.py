@@ -21,7 +21,9 @@ def plain(module: CrossAttention, queries: torch.Tensor, keys: torch.Tensor, see
     for head in range(module.heads):
         part = slice(head * width, (head + 1) * width)
         for i in range(len(q)):
-            scores = [math.exp(q[i, part] @ k[t, part] / math.sqrt(width)) if seen[i, t] else 0.0 for t in range(len(k))]
+            scores = [
+                math.exp(q[i, part] @ k[t, part] / math.sqrt(width)) if seen[i, t] else 0.0 for t in range(len(k))
+            ]
             total = sum(scores)
             if total:
                 out[i, part] = sum(s / total * v[t, part] for t, s in enumerate(scores))
@@ -48,7 +50,9 @@ def test_a_mask_per_row_and_a_mask_per_query() -> None:
     each = torch.rand(2, 4, 7, generator=torch.Generator().manual_seed(2)) > 0.5
     by_row, by_query = module(queries, keys, row), module(queries, keys, each)
     for b in range(2):
-        assert np.allclose(by_row[b].numpy(), plain(module, queries[b], keys[b], np.tile(row[b].numpy(), (4, 1))), atol=1e-5)
+        assert np.allclose(
+            by_row[b].numpy(), plain(module, queries[b], keys[b], np.tile(row[b].numpy(), (4, 1))), atol=1e-5
+        )
         assert np.allclose(by_query[b].numpy(), plain(module, queries[b], keys[b], each[b].numpy()), atol=1e-5)
 
 

@@ -55,12 +55,18 @@ def test_features_equal_the_formulas(extractor: FeatureExtractor) -> None:
     for b in range(2):
         states = hidden[b].double().numpy()
         words, sight = states[prompt[b].numpy()], states[vision[b].numpy()]
-        first = attend(extractor.read_prompt, extractor.visual_queries[0].double().numpy(), norm(extractor.visual_norm, words))
-        assert np.allclose(phi[b].numpy(), attend(extractor.read_vision, first, norm(extractor.visual_norm, sight)), atol=1e-5)
+        first = attend(
+            extractor.read_prompt, extractor.visual_queries[0].double().numpy(), norm(extractor.visual_norm, words)
+        )
+        assert np.allclose(
+            phi[b].numpy(), attend(extractor.read_vision, first, norm(extractor.visual_norm, sight)), atol=1e-5
+        )
         stored = norm(extractor.visual_norm, extractor.sentinel[0].double().numpy())
         assert np.allclose(theta[b].numpy(), attend(extractor.read_vision, first, stored), atol=1e-5)
         queries = extractor.prompt_queries[0].double().numpy()
-        assert np.allclose(psi[b].numpy(), attend(extractor.read_meaning, queries, norm(extractor.prompt_norm, words)), atol=1e-5)
+        assert np.allclose(
+            psi[b].numpy(), attend(extractor.read_meaning, queries, norm(extractor.prompt_norm, words)), atol=1e-5
+        )
 
 
 def test_the_prompt_decides_what_is_looked_at(extractor: FeatureExtractor) -> None:

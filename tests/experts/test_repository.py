@@ -31,7 +31,9 @@ def tensors(count: int, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def edits(count: int) -> list[Edit]:
-    return [Edit(Image.new("RGB", (40, 30 + i), (i * 20, 10, 99)), f"prompt {i} é", f"answer {i}") for i in range(count)]
+    return [
+        Edit(Image.new("RGB", (40, 30 + i), (i * 20, 10, 99)), f"prompt {i} é", f"answer {i}") for i in range(count)
+    ]
 
 
 @pytest.fixture
@@ -48,7 +50,13 @@ def same(left: ExpertRepository, right: ExpertRepository) -> bool:
     if len(left) != len(right):
         return False
     for a, b in zip(left, right, strict=True):
-        if (a.id, a.active, a.scale, a.edit.prompt, a.edit.target) != (b.id, b.active, b.scale, b.edit.prompt, b.edit.target):
+        if (a.id, a.active, a.scale, a.edit.prompt, a.edit.target) != (
+            b.id,
+            b.active,
+            b.scale,
+            b.edit.prompt,
+            b.edit.target,
+        ):
             return False
         if a.edit.image.tobytes() != b.edit.image.tobytes():
             return False
@@ -140,14 +148,20 @@ def test_wrong_shapes_and_numbers_are_refused_before_anything_is_added(name: str
     assert len(repository) == 4
 
 
-@pytest.mark.parametrize("change", [{"backbone": "llava-xyz"}, {"layer": 2}, {"rank": 4}, {"module_dim": 16}, {"queries": 3}])
-def test_edits_of_another_editor_are_refused(change: dict[str, Any], repository: ExpertRepository, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", [{"backbone": "llava-xyz"}, {"layer": 2}, {"rank": 4}, {"module_dim": 16}, {"queries": 3}]
+)
+def test_edits_of_another_editor_are_refused(
+    change: dict[str, Any], repository: ExpertRepository, tmp_path: Path
+) -> None:
     repository.save(tmp_path / "e.safetensors")
     with pytest.raises(RepositoryError, match="another"):
         ExpertRepository.load(tmp_path / "e.safetensors", replace(CONFIG, **change))
 
 
-def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, str], list[dict[str, Any]]], None]) -> None:
+def rewrite(
+    path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, str], list[dict[str, Any]]], None]
+) -> None:
     """Change the tensors, the metadata and the rows of a file of edits."""
     with safe_open(path, framework="pt") as handle:
         metadata = dict(handle.metadata())

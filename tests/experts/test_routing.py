@@ -69,7 +69,9 @@ def test_equal_to_the_threshold_does_not_pass() -> None:
 
 
 def test_nothing_passed_gives_zero_weights_and_no_nan() -> None:
-    absolute, relative, weight = soft_weights(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[False, False], [True, False]]))
+    absolute, relative, weight = soft_weights(
+        torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[False, False], [True, False]])
+    )
     assert relative.tolist() == [[0.0, 0.0], [1.0, 0.0]]
     assert weight[0].tolist() == [0.0, 0.0]
     assert float(weight[1, 0]) == pytest.approx(float(absolute[1, 0]))
@@ -82,7 +84,13 @@ def test_a_single_expert_keeps_its_absolute_weight() -> None:
 
 
 def test_switching_an_expert_off_leaves_the_others_similarities() -> None:
-    phi, theta, psi, ep, es = features(1, 2, 2, 8), -features(1, 2, 2, 8), features(2, 2, 2, 8), features(3, 4, 2, 8), features(4, 4, 2, 8)
+    phi, theta, psi, ep, es = (
+        features(1, 2, 2, 8),
+        -features(1, 2, 2, 8),
+        features(2, 2, 2, 8),
+        features(3, 4, 2, 8),
+        features(4, 4, 2, 8),
+    )
     every = route(phi, theta, psi, ep, es, None, 10.0)
     fewer = route(phi, theta, psi, ep, es, torch.tensor([True, False, True, True]), 10.0)
     alone = route(phi, theta, psi, ep[[0, 2, 3]], es[[0, 2, 3]], None, 10.0)

@@ -1,0 +1,222 @@
+"""The page in a real browser, over the shipped models: ask, edit, ask again, see why, switch off; and bad input.
+
+Needs chromium (Debian's package ``chromium``, or CHROMIUM in the environment) and the shipped checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = sync_api.expect
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, str(ROOT / "app.py"), "--port"]
+NEEDED = [ROOT / "checkpoints" / name / "config.json" for name in ("emoji-llava", "emoji-llava-liveedit")]
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+START, WAIT = 120.0, 60_000  # seconds, milliseconds: generous, for machines that are busy with other things
+
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian: apt-get install chromium)"),
+    pytest.mark.skipif(not all(p.is_file() for p in NEEDED), reason="the shipped checkpoints are absent"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page, served by the real program on a free port, from a folder that is not the repository."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("served")
+    log = folder / "log.txt"
+    env = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "uploads")}
+    with log.open("w") as out:
+        process = subprocess.Popen([*COMMAND, str(port)], cwd=folder, env=env, stdout=out, stderr=out)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        end = time.monotonic() + START
+        while True:
+            if process.poll() is not None or time.monotonic() > end:
+                pytest.fail(f"the page did not come up:\n{log.read_text()[-3000:]}")
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield url
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    """One chromium for the whole module."""
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: sync_api.Browser, address: str) -> Iterator[sync_api.Page]:
+    """A fresh visit at 1280 pixels; at its end, nothing may have been asked of another machine."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(WAIT)
+    expect.set_options(timeout=WAIT)
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(urlparse(request.url).hostname or ""))
+    page.goto(address)
+    page.locator("#examples button").first.wait_for()
+    yield page
+    page.close()
+    assert hosts <= {"127.0.0.1", ""}, f"the page asked {hosts}"
+
+
+def choose(page: sync_api.Page, title: str) -> None:
+    """Click an example and wait for its picture."""
+    page.locator(f'#examples button[title="{title}"]').click()
+    page.locator("#picture img").wait_for()
+
+
+def said(page: sync_api.Page, which: str) -> str:
+    """The answer shown on one of the two cards."""
+    return page.locator(f".answer.{which} .said").inner_text()
+
+
+def refused(page: sync_api.Page, words: str) -> None:
+    """Exactly one sentence with these words is shown; it is then closed."""
+    toast = page.locator(".toast-body")
+    expect(toast).to_have_count(1)
+    expect(toast).to_contain_text(words)
+    assert not re.search(r"null|Traceback|Exception", toast.inner_text())
+    page.locator(".toast-close").click()
+    expect(toast).to_have_count(0)
+
+
+def test_a_person_edits_and_sees_why(page: sync_api.Page) -> None:
+    choose(page, "Penguin")
+    page.get_by_label("Question", exact=True).fill("What is this?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.locator(".answers:not(.waiting)").wait_for()
+    base = said(page, "base")
+    assert base == said(page, "edited")
+    assert base.lower() != "banana"
+    expect(page.locator("#why")).to_contain_text("no edits")
+    expect(page.get_by_label("When asked")).to_have_value("What is this?")
+
+    page.get_by_label("It shall answer").fill("banana")
+    page.get_by_role("button", name="Apply edit").click()
+    expect(page.locator("#check")).to_contain_text("The edit took: the model now answers “banana”.")
+    expect(page.locator("#edits li")).to_have_count(1)
+
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("#check p")).to_have_count(0)
+    assert said(page, "base") == base
+    assert said(page, "edited").lower() == "banana"
+    row = page.locator("#ledger tbody tr")
+    expect(row).to_have_count(1)
+    expect(row).to_have_class("passed")
+    expect(row.locator(".verdict")).to_contain_text("yes")
+    expect(page.locator("#weights img")).to_be_visible()
+    # The question's own heatmap and the edit's.
+    expect(page.locator("#heatmaps img.heatmap")).to_have_count(2)
+    assert page.locator("#heatmaps img.heatmap").last.evaluate("image => image.naturalWidth") > 100
+
+    switch = page.get_by_role("switch")
+    switch.click()
+    expect(switch).to_have_attribute("aria-checked", "false")
+    expect(page.locator(".answer.edited .said")).to_have_text(base)
+    expect(row).to_have_class("off")
+    expect(page.locator("#heatmaps img.heatmap")).to_have_count(1)
+    switch.click()
+    expect(page.locator(".answer.edited .said")).to_have_text(re.compile("banana", re.I))
+
+    page.get_by_role("button", name="Remove Edit 1").click()
+    expect(page.locator("#edits .empty")).to_be_visible()
+    expect(page.locator(".answer.edited .said")).to_have_text(base)
+
+
+def test_another_visitor_sees_nothing_of_it(page: sync_api.Page, browser: sync_api.Browser, address: str) -> None:
+    choose(page, "Fox")
+    page.get_by_label("It shall answer").fill("teapot")
+    page.get_by_role("button", name="Apply edit").click()
+    expect(page.locator("#edits li")).to_have_count(1)
+    other = browser.new_page()
+    other.goto(address)
+    other.locator('#examples button[title="Fox"]').click()
+    other.locator("#picture img").wait_for()
+    other.get_by_role("button", name="Ask", exact=True).click()
+    other.locator(".answers:not(.waiting)").wait_for()
+    assert said(other, "base") == said(other, "edited")
+    expect(other.locator("#edits li")).to_have_count(0)
+    other.close()
+
+
+def test_bad_input_is_one_sentence_and_loses_nothing(page: sync_api.Page, tmp_path: Path) -> None:
+    ask, apply = page.get_by_role("button", name="Ask", exact=True), page.get_by_role("button", name="Apply edit")
+    page.get_by_label("Question", exact=True).fill("")
+    ask.click()
+    refused(page, "The question is empty")
+    page.get_by_label("When asked").fill("What is this?")
+    page.get_by_label("It shall answer").fill("banana")
+    apply.click()
+    refused(page, "needs a picture")
+
+    choose(page, "Guitar")
+    apply.click()
+    expect(page.locator("#edits li")).to_have_count(1)
+    page.get_by_label("It shall answer").fill("  ")
+    apply.click()
+    refused(page, "The new answer is empty")
+    page.get_by_label("It shall answer").fill("one two three four five six seven " * 8)
+    apply.click()
+    refused(page, "the limit is 32")
+    page.get_by_label("When asked").fill("")
+    page.get_by_label("It shall answer").fill("banana")
+    apply.click()
+    refused(page, "The question is empty")
+
+    page.locator("#picture button[aria-label='Clear'], #picture button[title='Clear']").first.click()
+    upload = page.locator("#picture input[type=file]")
+    upload.set_input_files({"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture at all"})
+    refused(page, "is not a")
+    expect(page.locator("#picture img")).to_have_count(0)
+    expect(page.locator("#edits li")).to_have_count(1)
+
+
+def test_what_a_person_types_stays_text(page: sync_api.Page) -> None:
+    evil = "<img src=x onerror=\"document.title='owned'\">{{x}}${1}"
+    choose(page, "Pizza")
+    page.get_by_label("When asked").fill(evil)
+    page.get_by_label("It shall answer").fill("<b>no</b>")
+    page.get_by_role("button", name="Apply edit").click()
+    expect(page.locator("#edits .prompt")).to_contain_text("onerror")
+    expect(page.locator("#edits .target")).to_have_text("<b>no</b>")
+    assert page.title() == "LiveEdit Workbench"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_reaches_past_the_edge(page: sync_api.Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    choose(page, "Four things")
+    page.get_by_label("It shall answer").fill("an uncommonlylongwordwithoutanyspaceinit")
+    page.get_by_role("button", name="Apply edit").click()
+    expect(page.locator("#ledger tbody tr")).to_have_count(1)
+    page.locator("#heatmaps img.heatmap").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,125 @@
+"""Opening of pictures that people bring, and the heatmap laid over one."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from liveedit.pictures import open_picture, overlay_heatmap
+from liveedit.types import InputError
+
+
+def saved(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)  # type: ignore[arg-type]
+    return path
+
+
+def huge_png(path: Path, width: int, height: int) -> Path:
+    """A PNG of a few hundred bytes that claims the given size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\x00" * 1000)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_the_three_formats_open_as_rgb(kind: str, tmp_path: Path) -> None:
+    got = open_picture(saved(tmp_path / "p", Image.new("RGB", (60, 40), (200, 30, 30)), format=kind))
+    assert (got.mode, got.size) == ("RGB", (60, 40))
+    assert np.abs(np.asarray(got, int).mean((0, 1)) - (200, 30, 30)).max() < 6
+
+
+def test_large_pictures_are_shrunk_and_small_ones_left(tmp_path: Path) -> None:
+    assert open_picture(saved(tmp_path / "p.jpg", Image.new("RGB", (4000, 1000)))).size == (1024, 256)
+    assert open_picture(saved(tmp_path / "p.png", Image.new("RGB", (1500, 3000)))).size == (512, 1024)
+    assert open_picture(saved(tmp_path / "s.png", Image.new("RGB", (8, 8)))).size == (8, 8)
+
+
+def test_a_camera_s_rotation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("RGB", (60, 30), "black")
+    image.paste("white", (0, 0, 30, 30))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    got = open_picture(saved(tmp_path / "p.jpg", image, exif=exif, quality=95))
+    assert got.size == (30, 60)
+    values = np.asarray(got.convert("L"))
+    assert values[:25].mean() > 240
+    assert values[35:].mean() < 15
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "1", "I;16", "CMYK"])
+def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
+    image = Image.fromarray(np.full((9, 9), 40000, np.uint16)) if mode == "I;16" else Image.new(mode, (9, 9))
+    got = open_picture(saved(tmp_path / "p", image, format="JPEG" if mode == "CMYK" else "PNG"))
+    assert got.mode == "RGB"
+    wanted = {"RGBA": 255, "LA": 255, "I;16": 155, "CMYK": 255}.get(mode, 0)
+    assert abs(int(np.asarray(got)[4, 4, 0]) - wanted) <= 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(7100, 7100), (15000, 10000), (60000, 60000)])
+def test_more_than_fifty_megapixels_are_refused_before_decoding(width: int, height: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="more than 50 megapixels"):
+        open_picture(huge_png(tmp_path / "p.png", width, height))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
+def test_truncated_pictures_are_refused(kind: str, share: float, tmp_path: Path) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8))
+    path = saved(tmp_path / "p", noise, format=kind)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(InputError) as caught:
+        open_picture(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", b"\x00" * 999]
+)
+def test_files_that_are_no_pictures_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(content)
+    with pytest.raises(InputError, match="choose a"):
+        open_picture(tmp_path / "p.png")
+
+
+def test_other_formats_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "p.bmp", Image.new("RGB", (4, 4)))
+    saved(tmp_path / "p.gif", Image.new("RGB", (4, 4)))
+    for name in ("p.bmp", "p.gif", "none.png", "."):
+        with pytest.raises(InputError):
+            open_picture(tmp_path / name)
+
+
+def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    noise = Image.fromarray(random.integers(0, 255, (24, 24, 3), dtype=np.uint8))
+    for kind in ("PNG", "JPEG", "WEBP"):
+        whole = np.frombuffer(saved(tmp_path / "p", noise, format=kind).read_bytes(), np.uint8)
+        for _ in range(60):
+            broken = whole.copy()
+            broken[random.integers(0, len(whole), 4)] = random.integers(0, 256, 4)
+            (tmp_path / "b").write_bytes(broken.tobytes())
+            try:
+                assert open_picture(tmp_path / "b").mode == "RGB"
+            except InputError:
+                continue
+
+
+def test_the_overlay_keeps_the_size_and_is_strongest_where_hot() -> None:
+    picture = Image.new("RGB", (80, 40), (128, 128, 128))
+    heatmap = np.zeros((4, 8), np.float32)
+    heatmap[1, 6] = 1.0
+    got = np.asarray(overlay_heatmap(picture, heatmap), int)
+    assert got.shape == (40, 80, 3)
+    hot, cold = got[15, 65], got[35, 5]
+    assert hot[0] > 180 > 128 > cold[1]
+    assert np.abs(hot - 128).sum() > np.abs(cold - 128).sum()

@@ -1,0 +1,214 @@
+"""A person's state and what the page says about it, with an editor that needs no weights."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from PIL import Image
+
+from liveedit.config import EditorConfig
+from liveedit.editors import LiveEdit
+from liveedit.experts import ExpertRepository
+from liveedit.types import Answer, Edit, ExpertTrace, InputError, Query, RepositoryError, RoutingTrace
+from liveedit.ui import session as actions
+from liveedit.ui.ask_panel import answers_html, suggestions_html
+from liveedit.ui.edit_panel import check_html
+from liveedit.ui.markup import distance, escape, number, sentence, shorten
+from liveedit.ui.picture_panel import edits_html
+from liveedit.ui.session import Session
+from liveedit.ui.why_panel import ledger_html, weights_plot
+from liveedit.ui.wording import verdict, why
+
+CONFIG = EditorConfig(hidden_size=8, layer=1, module_dim=8, rank=2, queries=2, heads=2, sentinel_tokens=4)
+EVIL = '<img src=x onerror="alert(1)">\'{{constructor}}${alert(1)}`'
+
+
+@dataclass
+class PretendEditor:
+    """Says an edit's target when the picture has the edit's colour; ``margins`` overrules by target.
+
+    The contract it keeps is the editor's: ``edit`` adds experts, ``answer`` traces every expert.
+    """
+
+    margins: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def edit(self, repository: ExpertRepository, edits: Sequence[Edit]) -> list[str]:
+        for edit in edits:
+            if not edit.target:
+                raise InputError("the new answer is empty: type what the model shall say")
+        one = torch.zeros(len(edits), 2, 8)
+        return repository.add(list(edits), one, one, one, one)
+
+    def query_features(self, queries: Sequence[Query]) -> list[Query]:
+        return list(queries)
+
+    def route_features(self, repository: ExpertRepository, query: Query) -> RoutingTrace:
+        rows = []
+        for e in repository:
+            same = e.edit.image.getpixel((0, 0)) == query.image.getpixel((0, 0))  # type: ignore[union-attr]
+            margin = self.margins.get(e.edit.target, 0.4 if same else -0.12)
+            passed = margin > 0 and e.active
+            weight = self.weights.get(e.edit.target, 0.9) if passed else 0.0
+            rows.append(ExpertTrace(e.id, e.active, 0.5 + margin, 0.5, margin, passed, 1.0, 0.9, 1.0, weight))
+        return RoutingTrace(tuple(rows), 0.5, 0.0, True, "")
+
+    def answer(self, repository: ExpertRepository | None, query: Query) -> Answer:
+        self.asked.append(query.prompt)
+        if repository is None or not repository.any_active or query.image is None:
+            return Answer("fox", (1,), RoutingTrace(reason="The answer is the unedited model's."))
+        trace = self.route_features(repository, query)
+        said = repository.get(trace.passed[0].expert_id).edit.target if trace.passed else "fox"
+        return Answer(said, (2,), trace)
+
+
+def pretend(**options: dict[str, float]) -> LiveEdit:
+    return cast(LiveEdit, PretendEditor(**options))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Session:
+    """A session with a blue picture."""
+    path = tmp_path / "blue.png"
+    Image.new("RGB", (32, 32), "blue").save(path)
+    return actions.with_picture(Session.empty(CONFIG), str(path))
+
+
+def test_an_edit_takes_and_is_taken_back(start: Session) -> None:
+    editor = pretend()
+    edited = actions.apply_edit(editor, start, " What is this? ", "banana")
+    assert edited.asked is not None
+    assert (edited.asked.base.text, edited.asked.edited.text) == ("fox", "banana")
+    assert verdict(edited) == (True, "The edit took: the model now answers “banana”.")
+    assert "Edit 1 passed the hard filter" in why(edited)
+    assert 'class="passed"' in ledger_html(edited)
+    assert weights_plot(edited) is not None
+    expert = edited.repository.experts[0].id
+
+    off = actions.switch(editor, edited, expert)
+    assert off.asked is not None
+    assert off.asked.edited.text == "fox"
+    assert check_html(off) == ""
+    # All edits are off, yet the ledger still has the numbers.
+    assert 'class="off"' in ledger_html(off)
+    assert "0.400" in ledger_html(off)
+    assert weights_plot(off) is None
+    assert edited.repository.experts[0].active, "the earlier value is untouched"
+
+    gone = actions.remove(editor, off, expert)
+    assert len(gone.repository) == 0
+    assert ledger_html(gone) == ""
+    assert not gone.names
+    assert not gone.thumbnails
+    assert len(off.repository) == 1
+
+
+def test_names_stay_when_others_are_removed(start: Session) -> None:
+    editor = pretend()
+    two = actions.apply_edit(editor, actions.apply_edit(editor, start, "a?", "one"), "b?", "two")
+    first, second = (e.id for e in two.repository)
+    left = actions.remove(editor, two, first)
+    third = actions.apply_edit(editor, left, "c?", "three")
+    assert left.name(second) == "Edit 2"
+    assert sorted(third.names.values()) == ["Edit 2", "Edit 3"]
+
+
+def test_sentences_say_why_an_edit_did_not_take(start: Session) -> None:
+    stopped = actions.apply_edit(pretend(margins={"banana": -0.12}), start, "What?", "banana")
+    assert verdict(stopped)[1] == (
+        "It did not take: the model answers “fox”, because the edit stopped at the hard filter by 0.12."
+    )
+    assert "stopped at the hard filter by 0.12" in why(stopped)
+    editor = pretend(weights={"one": 0.8, "two": 0.1})
+    outweighed = actions.apply_edit(editor, actions.apply_edit(editor, start, "a?", "one"), "a?", "two")
+    assert "because Edit 1 weighs more (0.80) than this edit (0.10)" in verdict(outweighed)[1]
+    already = actions.apply_edit(pretend(), start, "What?", "Fox.")
+    assert verdict(already)[0]
+    assert "before the edit already" in verdict(already)[1]
+
+
+def test_the_ledger_puts_those_that_passed_first(start: Session) -> None:
+    editor = pretend(margins={"far": -0.3, "near": -0.1}, weights={"light": 0.2, "heavy": 0.7})
+    session = start
+    for target in ("far", "light", "near", "heavy"):
+        session = actions.apply_edit(editor, session, "What?", target)
+    order = re.findall(r'class="target">(\w+)<', ledger_html(session))
+    assert order == ["heavy", "light", "near", "far"]
+    assert ledger_html(session).count("<td ") == 4 * 5
+
+
+def test_refused_actions_leave_the_session_as_it_was(start: Session) -> None:
+    editor = pretend()
+    session = actions.apply_edit(editor, start, "What?", "banana")
+    with pytest.raises(InputError):
+        actions.apply_edit(editor, session, "What?", "")
+    with pytest.raises(RepositoryError):
+        actions.switch(editor, session, "no such edit")
+    with pytest.raises(InputError):
+        actions.with_picture(session, str(start.picture_path) + ".missing")
+    assert len(session.repository) == 1
+    assert session.asked is not None
+
+
+def test_an_edit_needs_a_picture_and_a_question_does_not() -> None:
+    empty = Session.empty(CONFIG)
+    with pytest.raises(InputError, match="needs a picture"):
+        actions.apply_edit(pretend(), empty, "What?", "banana")
+    asked = actions.ask(pretend(), empty, "What is the capital of Japan?")
+    assert "without a picture" in answers_html(asked)
+
+
+def test_a_new_picture_clears_what_was_said_about_the_old(start: Session, tmp_path: Path) -> None:
+    session = actions.apply_edit(pretend(), start, "What?", "banana")
+    assert actions.with_picture(session, session.picture_path) is session
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
+    other = actions.with_picture(session, str(tmp_path / "red.png"))
+    assert other.asked is None
+    assert len(other.repository) == 1
+
+
+def test_a_session_survives_deep_copying(start: Session) -> None:
+    session = actions.apply_edit(pretend(), start, "What?", "banana")
+    twin = copy.deepcopy(session)
+    twin.repository.remove(twin.repository.experts[0].id)
+    assert len(session.repository) == 1
+
+
+class _Tags(HTMLParser):
+    """Collects tags and attribute names, to see that a person's text made none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen |= {f"{tag}.{name}" for name, _ in attrs} | {tag}
+
+
+def test_what_a_person_types_stays_text(start: Session) -> None:
+    session = actions.apply_edit(pretend(), start, EVIL, EVIL)
+    for html in (answers_html(session), edits_html(session), ledger_html(session), check_html(session), suggestions_html([EVIL])):
+        tags = _Tags()
+        tags.feed(html)
+        assert not {t for t in tags.seen if "onerror" in t}
+        assert not any(sign in html for sign in ("{{", "${", "`", "<img src=x"))
+    assert escape("<b>&\"'") == "&lt;b&gt;&amp;&quot;&#x27;"
+
+
+def test_small_words() -> None:
+    assert number(-0.001) == "0.00"
+    assert number(-0.25) == "−0.25"
+    assert distance(-0.004) == "0.004"
+    assert sentence("the question is empty: type one") == "The question is empty: type one."
+    assert sentence("a.png is damaged") == "a.png is damaged."
+    assert sentence("")
+    assert shorten("one two  three", 9) == "one two…"
