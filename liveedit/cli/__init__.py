@@ -8,11 +8,14 @@ A command module defines ``NAME``, ``HELP`` and ``EXAMPLE``, ``add_arguments(par
 from __future__ import annotations
 
 import argparse
+import ast
 import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from liveedit.types import LiveEditError
@@ -36,24 +39,39 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
-    """The parser with ``chosen``'s options only, or with those of every command when there is none."""
+    """The parser with ``chosen``'s options, or, when there is none, with every command's name and help alone."""
     parser = argparse.ArgumentParser(
         prog="python -m liveedit",
         description="Edit a vision-language model, ask it again, and see why it answers so.",
+        epilog="python -m liveedit COMMAND --help explains a command and gives an example.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in [chosen] if chosen else COMMANDS:
-        module = import_module(COMMANDS[name])
-        sub = commands.add_parser(
-            name,
-            help=module.HELP,
-            description=module.HELP,
-            epilog=f"example: {module.EXAMPLE}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(sub)
-        sub.set_defaults(run=module.run)
+    if chosen is None:
+        for name in COMMANDS:
+            commands.add_parser(name, help=help_text(name))
+        return parser
+    module = import_module(COMMANDS[chosen])
+    sub = commands.add_parser(
+        chosen,
+        help=module.HELP,
+        description=module.HELP,
+        epilog=f"example: {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(sub)
+    sub.set_defaults(run=module.run)
     return parser
+
+
+def help_text(name: str) -> str:
+    """A command's HELP, read from its source: importing them all, with torch, would make the list slow."""
+    spec = find_spec(COMMANDS[name])
+    if spec is None or spec.origin is None:
+        return ""
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HELP":
+            return str(ast.literal_eval(node.value))
+    return ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ recent edits' visual features shows the hard filter a crowd that no batch could 
 from __future__ import annotations
 
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from liveedit.backbones import Backbone, load_backbone
 from liveedit.backbones.split import LowerStates, SplitForward, image_features
-from liveedit.config import EditorConfig, EditorTrainingConfig
+from liveedit.config import EditorConfig, EditorTrainingConfig, save_json
 from liveedit.editors import LiveEdit
 from liveedit.editors.modules import LiveEditModules, generator_input
 from liveedit.experts import similarity
@@ -65,6 +66,15 @@ class FeatureMemory:
         """Remember a batch; the oldest are forgotten."""
         self.features = [*self.features, *features.detach().unbind()][-self.size :]
         self.contents = [*self.contents, *contents][-self.size :]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, in plain types."""
+        return {"features": list(self.features), "contents": [sorted(c) for c in self.contents]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.features = list(state["features"])
+        self.contents = [frozenset(c) for c in state["contents"]]
 
     def unrelated(self, contents: Sequence[frozenset[str]]) -> torch.Tensor:
         """Bool [B, M]: which remembered edits share nothing with each of the given pictures."""
@@ -305,6 +315,8 @@ def train_editor(
         state = {}
     fresh = load_backbone(backbone_path, device="cpu")
     LiveEdit(fresh, replace(editor_config, backbone=fresh.fingerprint), modules).save_pretrained(out)
+    save_json(config, out / "training.json")
+    shutil.copy(run / "curve.jsonl", out / "curve.jsonl")
     return out
 
 
@@ -316,6 +328,7 @@ def run_stage(stage: str, trainer: EditorTrainer, batches: EditorBatches, run: P
     first = 0
     if state:
         optimizer.load_state_dict(state["optimizer"])
+        trainer.memory.load_state_dict(state["memory"])
         first = int(state["step"])
     total = len(batches)
     curve = Curve(run / "curve.jsonl", stage, first)
@@ -350,7 +363,13 @@ def run_stage(stage: str, trainer: EditorTrainer, batches: EditorBatches, run: P
         if done % config.save_every == 0 or done == total:
             save_state(
                 run / STATE,
-                {"stage": stage, "step": done, "modules": modules.state_dict(), "optimizer": optimizer.state_dict()},
+                {
+                    "stage": stage,
+                    "step": done,
+                    "modules": modules.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "memory": trainer.memory.state_dict(),
+                },
             )
     bar.close()
     modules.eval().requires_grad_(False)

@@ -8,12 +8,11 @@ a checkpoint holds the optimiser too, so an interrupted run resumes to the same 
 
 from __future__ import annotations
 
-import json
 import random
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
-from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 from tqdm import tqdm
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from liveedit.config import PretrainConfig
+from liveedit.config import PretrainConfig, save_json
 from liveedit.training.annotations import answers_of, read_exchanges
 from liveedit.training.architecture import build_model, build_processor, build_tokenizer
 from liveedit.training.optim import MasterOptimizer, cosine
@@ -206,10 +205,11 @@ def pretrain(
         state = {}
     everything = list(backbone.named_parameters())
     run_stage("language", backbone, everything, language, held_out, config, run, state)
-    backbone.llava.float().eval()
-    backbone.llava.to(torch.float32).save_pretrained(out)
+    # The weights were used in bfloat16 throughout, so nothing is lost by storing them so.
+    backbone.llava.eval().save_pretrained(out)
     build_processor(tokenizer).save_pretrained(out)
-    (out / "pretraining.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+    save_json(config, out / "pretraining.json")
+    shutil.copy(run / "curve.jsonl", out / "curve.jsonl")
     return out
 
 
