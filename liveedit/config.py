@@ -127,7 +127,9 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if self.width < 64 or self.width % 64:
             raise ConfigError(f"width is {self.width}: it must be a multiple of 64, the width of a head")
-        _at_least_one(self, "vision_layers", "text_layers", "vocab_size", "pictures", "text_tokens", "save_every", "log_every")
+        _at_least_one(
+            self, "vision_layers", "text_layers", "vocab_size", "pictures", "text_tokens", "save_every", "log_every"
+        )
 
 
 @dataclass(frozen=True)

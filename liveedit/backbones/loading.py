@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
@@ -43,7 +44,7 @@ def load_backbone(name: str | Path, device: str = "auto", dtype: torch.dtype | N
             raise BackboneError(
                 f"{name} is a {config.model_type} model without image placeholder tokens: choose a LLaVA-like model"
             )
-        model = AutoModelForImageTextToText.from_pretrained(
+        model: Any = AutoModelForImageTextToText.from_pretrained(
             name, dtype=dtype or torch.float32, local_files_only=local, use_safetensors=True
         )
         processor = AutoProcessor.from_pretrained(name, local_files_only=local)

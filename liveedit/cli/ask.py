@@ -14,17 +14,11 @@ EXAMPLE = 'python -m liveedit ask photo.jpg "What animal is this?" --edits my-ed
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument(
-        "image", nargs="?", metavar="IMAGE", help="PNG, JPEG or WEBP; none for a text-only question"
-    )
+    parser.add_argument("image", nargs="?", metavar="IMAGE", help="PNG, JPEG or WEBP; none for a text-only question")
     parser.add_argument("prompt", metavar="PROMPT", help="the question")
     parser.add_argument("--edits", metavar="FILE", help="file of edits made by `edit`, or saved on the page")
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=32, metavar="INT", help="longest answer (default: 32)"
-    )
-    parser.add_argument(
-        "--no-template", action="store_true", help="send the question without the chat template"
-    )
+    parser.add_argument("--max-new-tokens", type=int, default=32, metavar="INT", help="longest answer (default: 32)")
+    parser.add_argument("--no-template", action="store_true", help="send the question without the chat template")
     options.add_model_options(parser)
     options.add_json_option(parser)
 

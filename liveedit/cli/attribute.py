@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method", choices=("tokens", "occlusion"), default="tokens",
         help="noise on visual tokens (fast, the LLaVA family) or occluded pixels (any model)",
     )  # fmt: skip
-    parser.add_argument(
-        "--side", choices=("query", "edit"), default="query", help="whose feature (default: query)"
-    )
+    parser.add_argument("--side", choices=("query", "edit"), default="query", help="whose feature (default: query)")
     parser.add_argument("--seed", type=int, default=0, metavar="INT", help="seed of the noise (default: 0)")
     parser.add_argument("--out", metavar="FILE", help="PNG file of the picture with the heatmap over it")
     options.add_model_options(parser)

@@ -52,9 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if took:
         print(f"The edit took; {args.edits} now holds {len(repository)}.")
     elif own.passed:
-        print(
-            f"The edit was routed (weight {own.weight:.2f}) but did not take in full; {args.edits} keeps it."
-        )
+        print(f"The edit was routed (weight {own.weight:.2f}) but did not take in full; {args.edits} keeps it.")
     else:
         print(f"The edit was not routed (margin {own.margin:+.2f}) and did not take; {args.edits} keeps it.")
     return 0

@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action, text in _ACTIONS.items():
         sub = actions.add_parser(action, help=text, description=text)
         if action in ("on", "off", "remove"):
-            sub.add_argument(
-                "ids", nargs="+", metavar="EDIT", help="number or id as `list` shows them, or 'all'"
-            )
+            sub.add_argument("ids", nargs="+", metavar="EDIT", help="number or id as `list` shows them, or 'all'")
         if action == "export":
             sub.add_argument("folder", type=Path, metavar="FOLDER", help="folder to write; it is created")
         if action == "import":
@@ -140,9 +138,5 @@ def read_folder(folder: Path) -> tuple[list[Edit], list[bool]]:
             for row in rows
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is no list of edits ({error!r}): give a folder made by `edits export`"
-        ) from error
-    return [Edit(open_picture(image), prompt, answer) for image, prompt, answer, _ in named], [
-        row[3] for row in named
-    ]
+        raise InputError(f"{path} is no list of edits ({error!r}): give a folder made by `edits export`") from error
+    return [Edit(open_picture(image), prompt, answer) for image, prompt, answer, _ in named], [row[3] for row in named]

@@ -27,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="archive of photographs (split/class/number.jpg), to ask its test split",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the questions (default: 0)")
-    parser.add_argument(
-        "--per-kind", type=int, default=200, metavar="N", help="questions of a kind (default: 200)"
-    )
+    parser.add_argument("--per-kind", type=int, default=200, metavar="N", help="questions of a kind (default: 200)")
     parser.add_argument("--out", metavar="FILE", help="also write the result here, as a table (.md) or JSON")
     add_json_option(parser)
 

@@ -114,13 +114,9 @@ def load_edits(path: str | Path, config: EditorConfig, create: bool = False) -> 
     if Path(path).exists():
         return ExpertRepository.load(path, config)
     if not create:
-        raise InputError(
-            f"there is no file of edits at {path}: check the path, or make one with the command `edit`"
-        )
+        raise InputError(f"there is no file of edits at {path}: check the path, or make one with the command `edit`")
     if not Path(path).resolve().parent.is_dir():
-        raise InputError(
-            f"there is no folder {Path(path).resolve().parent} to save the edits in: create it first"
-        )
+        raise InputError(f"there is no folder {Path(path).resolve().parent} to save the edits in: create it first")
     return ExpertRepository.empty(config)
 
 

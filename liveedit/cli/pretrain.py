@@ -24,9 +24,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="FOLDER", help="where the model and its run are written"
     )
-    parser.add_argument(
-        "--photos", type=Path, metavar="ZIP", help="CIFAR-10 as a zip of JPEGs in class folders"
-    )
+    parser.add_argument("--photos", type=Path, metavar="ZIP", help="CIFAR-10 as a zip of JPEGs in class folders")
     parser.add_argument(
         "--annotations",
         type=Path,

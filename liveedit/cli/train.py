@@ -48,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
     architecture = options.config_values(args, EditorConfig, ARCHITECTURE)
     from liveedit.training.editor_training import train_editor
 
-    out = train_editor(
-        args.out, Path(args.backbone), config, architecture, args.photos, args.annotations, args.resume
-    )
+    out = train_editor(args.out, Path(args.backbone), config, architecture, args.photos, args.annotations, args.resume)
     if args.json:
         options.emit({"out": str(out)})
     else:

@@ -45,9 +45,7 @@ def read_evqa(json_path: str | Path, image_root: str | Path, limit: int | None =
             f"the benchmark file {path} cannot be read ({error}): give a JSON file in the E-VQA format"
         ) from error
     if not isinstance(rows, list):
-        raise DataError(
-            f"the benchmark file {path} holds no list of samples: give a JSON file in the E-VQA format"
-        )
+        raise DataError(f"the benchmark file {path} holds no list of samples: give a JSON file in the E-VQA format")
     if not rows:
         raise DataError(f"the benchmark file {path} is empty: give a JSON file with at least one sample")
     rows = rows if limit is None else rows[:limit]
@@ -57,9 +55,7 @@ def read_evqa(json_path: str | Path, image_root: str | Path, limit: int | None =
         shown = "; ".join(problems[:SHOWN_PROBLEMS])
         more = f"; and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise DataError(
-            f"the benchmark {path} has {count} ({shown}{more}): complete the file and its pictures"
-        )
+        raise DataError(f"the benchmark {path} has {count} ({shown}{more}): complete the file and its pictures")
     return [_sample(row, root) for row in rows]
 
 
@@ -78,9 +74,7 @@ def _problems(row: Any, root: Path, present: dict[Path, bool]) -> list[str]:
         if not all(isinstance(t, str) and t.strip() for t in texts):
             found.append(f"hard probe {number} lacks q, a or image")
         elif probe.get("kind") not in HARD_KINDS:
-            found.append(
-                f"hard probe {number} is of kind {probe.get('kind')!r}, not {' or '.join(HARD_KINDS)}"
-            )
+            found.append(f"hard probe {number} is of kind {probe.get('kind')!r}, not {' or '.join(HARD_KINDS)}")
         else:
             pictures.append(probe["image"])
     for name in dict.fromkeys(pictures):
@@ -111,7 +105,6 @@ def _sample(row: dict[str, Any], root: Path) -> Sample:
         m_loc_q=with_cue(row["m_loc_q"]),
         m_loc_a=row["m_loc_a"].strip(),
         hard=tuple(
-            HardProbe(p["kind"], picture(p["image"]), with_cue(p["q"]), p["a"].strip())
-            for p in row.get("hard", [])
+            HardProbe(p["kind"], picture(p["image"]), with_cue(p["q"]), p["a"].strip()) for p in row.get("hard", [])
         ),
     )

@@ -103,8 +103,7 @@ def evaluate_backbone(
             if not batch:
                 break  # fewer photographs than questions wanted
             hits += [
-                exact_match(*pair)
-                for pair in zip(_written(backbone, batch), (i.answer for i in batch), strict=True)
+                exact_match(*pair) for pair in zip(_written(backbone, batch), (i.answer for i in batch), strict=True)
             ]
             if progress is not None:
                 progress(min(done + len(hits), total), total, name)
@@ -135,9 +134,7 @@ def group_items(seed: int, photos: PhotoSet | None = None) -> dict[str, Iterator
     return streams
 
 
-def _scene_items(
-    counts: Sequence[int], wanted: Wanted, rng: np.random.Generator, dice: Random
-) -> Iterator[Item]:
+def _scene_items(counts: Sequence[int], wanted: Wanted, rng: np.random.Generator, dice: Random) -> Iterator[Item]:
     """Questions of one group, one from a scene."""
     while True:
         scene = sample_scene(rng, random_contents(dice, dice.choice(counts)), flippable)
@@ -158,9 +155,7 @@ def _photo_items(photos: PhotoSet, rng: np.random.Generator, dice: Random) -> It
         question = photo_question(photos.answer(int(index)), dice, "eval")
         while question.kind != "photo":
             question = photo_question(photos.answer(int(index)), dice, "eval")
-        yield Item(
-            Image.fromarray(render_photo(photos.images[index], SIDE)), question.prompt, question.answer
-        )
+        yield Item(Image.fromarray(render_photo(photos.images[index], SIDE)), question.prompt, question.answer)
 
 
 def _text_items(draw: Callable[[Random], Question], dice: Random) -> Iterator[Item]:

@@ -57,9 +57,7 @@ class _Tally:
 
     paper: Values = field(default_factory=lambda: {name: [] for name in PAPER})
     texts: dict[str, Values] = field(
-        default_factory=lambda: {
-            query: {measure: [] for measure in TEXT_MEASURES} for query in EDITED_QUERIES
-        }
+        default_factory=lambda: {query: {measure: [] for measure in TEXT_MEASURES} for query in EDITED_QUERIES}
     )
     m_loc_same: list[float] = field(default_factory=list)
     hard: Values = field(default_factory=dict)
@@ -73,9 +71,7 @@ class _Tally:
             for query, measures in self.texts.items()
         }
         generation["m_loc_same"] = percent(self.m_loc_same)
-        hard: dict[str, Any] = {
-            kind: percent(self.hard.get(kind, [])) for kind in ("same_picture", "near_miss")
-        }
+        hard: dict[str, Any] = {kind: percent(self.hard.get(kind, [])) for kind in ("same_picture", "near_miss")}
         hard["all"] = percent([value for values in self.hard.values() for value in values])
         hard["probes"] = sum(len(values) for values in self.hard.values())
         return {"paper": paper, "generation": generation, "hard_locality": hard}
@@ -98,8 +94,7 @@ class _Routed:
         return {
             "recall": {name: percent([o.recall for o in rows]) for name, rows in groups.items()},
             "precision": {
-                name: percent([o.precision for o in rows if o.precision is not None])
-                for name, rows in groups.items()
+                name: percent([o.precision for o in rows if o.precision is not None]) for name, rows in groups.items()
             },
             "passed_mean": {name: mean([o.passed for o in rows]) for name, rows in groups.items()},
             "own_heaviest": {name: percent([o.heaviest for o in rows]) for name, rows in groups.items()},
@@ -149,9 +144,7 @@ def evaluate(
         _teacher_forced(editor, repository, part, pictures, edited, unedited)
         _written(editor, repository, part, pictures, ids[start : start + CHUNK], edited, unedited, routed)
         report(len(ids) + start + len(part), total, "testing")
-    cost = _cost(
-        editor, repository, samples[:timed], lambda done: report(2 * len(samples) + done, total, "timing")
-    )
+    cost = _cost(editor, repository, samples[:timed], lambda done: report(2 * len(samples) + done, total, "timing"))
     low, high = bootstrap_interval(edited.averages(), seed)
     return {
         "format": FORMAT,

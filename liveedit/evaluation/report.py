@@ -46,9 +46,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [
-            c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-        ]
+        padded = [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
         return "| " + " | ".join(padded) + " |"
 
     rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
@@ -84,10 +82,7 @@ def _edit_tables(result: Mapping[str, Any]) -> str:
         [
             [
                 NAMES.get(q, q),
-                *(
-                    number(result["routing"][k][q])
-                    for k in ("recall", "precision", "passed_mean", "own_heaviest")
-                ),
+                *(number(result["routing"][k][q]) for k in ("recall", "precision", "passed_mean", "own_heaviest")),
             ]
             for q in ("rel", "t_gen", "m_gen", "all")
         ],

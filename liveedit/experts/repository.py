@@ -193,7 +193,7 @@ class ExpertRepository:
         try:
             with safe_open(path, framework="pt") as handle:
                 metadata = handle.metadata() or {}
-                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no iterator)
+                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise RepositoryError(
                 f"{path} is not a readable file of edits ({error}): choose a file saved by this program"
@@ -214,13 +214,9 @@ class ExpertRepository:
                 at += size
                 picture = Image.open(io.BytesIO(data), formats=["PNG"])
                 picture.load()
-                expert = Expert(
-                    str(row["id"]),
-                    Edit(picture.convert("RGB"), str(row["prompt"]), str(row["target"])),
-                    *(tensors[name][index].float() for name in TENSORS),
-                    active=bool(row["active"]),
-                    scale=float(row["scale"]),
-                )
+                edit = Edit(picture.convert("RGB"), str(row["prompt"]), str(row["target"]))
+                U, V, phi, psi = (tensors[name][index].float() for name in TENSORS)
+                expert = Expert(str(row["id"]), edit, U, V, phi, psi, bool(row["active"]), float(row["scale"]))
                 repository._check(expert)
                 repository.experts.append(expert)
         except (KeyError, IndexError, ValueError, TypeError, OSError) as error:

@@ -96,7 +96,7 @@ class EditorBatches(Dataset[EditorBatch]):
         self.seed, self.stage, self.steps, self.batch, self.split = seed, stage, steps, batch, split
         self.tokenizer, self.vocabulary, self.photos, self.exchanges = tokenizer, vocabulary, photos, exchanges
         self.answers = list(dict.fromkeys(a for _, _, a in exchanges))
-        self.image_id = tokenizer.convert_tokens_to_ids("<image>")
+        self.image_id = int(tokenizer.convert_tokens_to_ids("<image>"))  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return self.steps

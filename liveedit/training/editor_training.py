@@ -309,7 +309,14 @@ def train_editor(
         if state and stage == SOLO and state["stage"] == JOINT:
             continue
         batches = EditorBatches(
-            config.seed, SOLO_STAGE if stage == SOLO else JOINT_STAGE, steps, size, backbone.tokenizer, vocabulary, photo_set, exchanges
+            config.seed,
+            SOLO_STAGE if stage == SOLO else JOINT_STAGE,
+            steps,
+            size,
+            backbone.tokenizer,
+            vocabulary,
+            photo_set,
+            exchanges,
         )
         run_stage(stage, trainer, batches, run, state if state.get("stage") == stage else {})
         state = {}

@@ -74,7 +74,7 @@ class Backbone(nn.Module):
     def __init__(self, model: LlavaForConditionalGeneration) -> None:
         super().__init__()
         self.llava = model
-        self.patch_head = nn.Linear(model.config.vision_config.hidden_size, label_count())
+        self.patch_head = nn.Linear(model.model.vision_tower.config.hidden_size, label_count())
         self.bfloat16()
 
     def states(self, pixels: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:

@@ -142,7 +142,9 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS) -> gr.Blocks:
             state: Session, upload: Upload, prompt: str, target: str, progress: gr.Progress = PROGRESS
         ) -> Updates:
             progress(0.1, desc="Making the edit and asking again")
-            state = actions.apply_edit(editor, actions.with_picture(state, uploaded_path(upload)), str(prompt or ""), str(target or ""))
+            state = actions.apply_edit(
+                editor, actions.with_picture(state, uploaded_path(upload)), str(prompt or ""), str(target or "")
+            )
             return {**view(state), ask.question: prompt}
 
         @told

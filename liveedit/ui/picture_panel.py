@@ -71,7 +71,7 @@ def _row(session: Session, expert_id: str) -> str:
     state = "on" if expert.active else "off"
     return (
         f'<li class="{state}">'
-        f'{thumbnail(session.thumbnails[expert_id], "")}'
+        f"{thumbnail(session.thumbnails[expert_id], '')}"
         f'<div class="what"><span class="name">{name}</span>'
         f'<span class="prompt">{prompt}</span><span class="target">{target}</span></div>'
         f'<div class="controls">'

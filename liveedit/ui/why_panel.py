@@ -142,13 +142,21 @@ def _ledger_row(session: Session, expert_id: str, row: ExpertTrace | None) -> st
     """One expert; numbers are dashes while no question with a picture has been asked."""
     expert = session.repository.get(expert_id)
     edit = expert.edit
-    state = "passed" if row and row.passed else "stopped" if row and expert.active else "off" if not expert.active else "idle"
+    state = (
+        "passed"
+        if row and row.passed
+        else "stopped"
+        if row and expert.active
+        else "off"
+        if not expert.active
+        else "idle"
+    )
     word = {"passed": "✓ yes", "stopped": "✕ no", "off": "off", "idle": "–"}[state]
     values = [number(v, 3) for v in (row.visual_similarity, row.threshold, row.margin)] if row else ["–"] * 3
     weight = number(row.weight) if row and row.passed else "–"
     what = (
         f'<th role="rowheader" scope="row"><div class="edit-cell">{thumbnail(session.thumbnails[expert_id], "")}'
-        f'<span><b>{escape(session.name(expert_id))}</b><span>{escape(shorten(edit.prompt, 60))}</span>'
+        f"<span><b>{escape(session.name(expert_id))}</b><span>{escape(shorten(edit.prompt, 60))}</span>"
         f'<span class="target">{escape(shorten(edit.target, 40))}</span></span></div></th>'
     )
     cells = "".join(

@@ -180,8 +180,7 @@ def _load_font(font: Path) -> ImageFont.FreeTypeFont:
     """Open the colour font with the layout engine that joins sequences."""
     if not features.check("raqm"):
         raise WorldError(
-            "Pillow lacks the Raqm text layout needed to draw flags, so install "
-            "a Pillow wheel that includes it."
+            "Pillow lacks the Raqm text layout needed to draw flags, so install a Pillow wheel that includes it."
         )
     try:
         return ImageFont.truetype(str(font), _FONT_SIZE, layout_engine=ImageFont.Layout.RAQM)

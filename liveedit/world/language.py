@@ -52,8 +52,7 @@ LIVING = ("animal", "bird", "sea creature", "insect")
 # Names that also fit other members of their category, so that "Is there a bird?" is unclear
 # beside an owl.
 GENERIC = _names(
-    "bird, fish, man, woman, boy, girl, tree, train, car, ship, house, face, star, tower, sweet, "
-    "pie, book, flat, key"
+    "bird, fish, man, woman, boy, girl, tree, train, car, ship, house, face, star, tower, sweet, pie, book, flat, key"
 )
 
 _THE = frozenset({"kaaba", "milky way", "sun", "earth", "statue of liberty"})

@@ -62,9 +62,7 @@ class PhotoSet:
         except FileNotFoundError:
             raise WorldError(f"There is no archive of photographs at {path}.") from None
         except (zipfile.BadZipFile, OSError) as error:
-            raise WorldError(
-                f"The archive of photographs {path} is unreadable: {error}."
-            ) from error
+            raise WorldError(f"The archive of photographs {path} is unreadable: {error}.") from error
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,9 +72,7 @@ class PhotoSet:
         return ANSWER_NAMES[self.classes[int(self.labels[index])]]
 
 
-def _decode(
-    archive: zipfile.ZipFile, split: str, path: str | Path
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _decode(archive: zipfile.ZipFile, split: str, path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """All photographs [N, 32, 32, 3] and labels [N] of one split."""
     found: list[tuple[str, int]] = []
     for name in sorted(archive.namelist()):
@@ -96,16 +92,12 @@ def _decode(
             raise WorldError(f"Photograph {name} in {path} is damaged: {error}.") from error
         if pixels.shape != row.shape:
             height, width = pixels.shape[:2]
-            raise WorldError(
-                f"Photograph {name} in {path} is {width} x {height}, not {SIDE} x {SIDE}."
-            )
+            raise WorldError(f"Photograph {name} in {path} is {width} x {height}, not {SIDE} x {SIDE}.")
         row[...] = pixels
     return images, np.array([label for _, label in found], dtype=np.int64)
 
 
-def _enlarge(
-    source: NDArray[np.uint8], size: int, box: tuple[float, float, float, float]
-) -> Image.Image:
+def _enlarge(source: NDArray[np.uint8], size: int, box: tuple[float, float, float, float]) -> Image.Image:
     """Scale the part ``box`` of a picture to ``size`` pixels, smoothing the pixel grid away."""
     image = Image.fromarray(np.ascontiguousarray(source))
     image = image.resize((size, size), Image.Resampling.BICUBIC, box)

@@ -99,9 +99,7 @@ def _unique_slot(scene: Scene, index: int) -> bool:
     """Say whether a slot means one object only: "left" does not beside "top left"."""
     slot = scene.objects[index].slot
     return not any(
-        other.slot == slot or slot in other.slot.split()
-        for i, other in enumerate(scene.objects)
-        if i != index
+        other.slot == slot or slot in other.slot.split() for i, other in enumerate(scene.objects) if i != index
     )
 
 
@@ -325,9 +323,7 @@ def _plain_scene(rng: Random) -> Scene:
     layouts = LAYOUTS[1 + int(rng.random() * len(LAYOUTS))]
     layout = layouts[int(rng.random() * len(layouts))]
     total = len(named())
-    objects = tuple(
-        Placed(int(rng.random() * total), 0.5, 0.5, 0.5, 0.0, False, cell.slot) for cell in layout
-    )
+    objects = tuple(Placed(int(rng.random() * total), 0.5, 0.5, 0.5, 0.0, False, cell.slot) for cell in layout)
     return Scene(objects, Ground("plain", rng.choice(COLOURS), 0), 1.0, 0.0, 0)
 
 

@@ -159,9 +159,7 @@ def _angle(rng: np.random.Generator, glyph: int, loose: bool) -> float:
     return float(np.clip(rng.normal(0.0, 9.0), -USUAL_TILT, USUAL_TILT))
 
 
-def _place(
-    rng: np.random.Generator, glyph: int, cell: _Cell, flip: bool | None, loose: bool
-) -> Placed:
+def _place(rng: np.random.Generator, glyph: int, cell: _Cell, flip: bool | None, loose: bool) -> Placed:
     """Put one glyph into its cell; ``flip`` None leaves the mirroring to chance."""
     size = float(rng.uniform(cell.smallest, cell.largest))
     angle = _angle(rng, glyph, loose)
@@ -186,9 +184,7 @@ def _finish(rng: np.random.Generator, objects: tuple[Placed, ...]) -> Scene:
     return Scene(objects, ground, float(rng.uniform(0.88, 1.1)), noise, _seed(rng))
 
 
-def sample_scene(
-    rng: np.random.Generator, glyph_ids: Sequence[int], flippable: Flippable = None
-) -> Scene:
+def sample_scene(rng: np.random.Generator, glyph_ids: Sequence[int], flippable: Flippable = None) -> Scene:
     """A random scene of one to four glyphs, which fill a layout's slots in reading order.
 
     ``flippable`` (a predicate or a set of glyph indices) says which glyphs have no handedness;
@@ -240,9 +236,7 @@ def _copy(glyph: int, level: int, flip: bool) -> Image.Image:
     if flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if image.width != level:
-        image = image.resize(
-            (level, level), Image.Resampling.BOX if level < 40 else Image.Resampling.HAMMING
-        )
+        image = image.resize((level, level), Image.Resampling.BOX if level < 40 else Image.Resampling.HAMMING)
     framed = Image.new("RGBa", (level + 2 * _MARGIN,) * 2)
     framed.paste(image, (_MARGIN, _MARGIN))
     return framed
