@@ -39,7 +39,7 @@ def take(browser: Browser, url: str, path: Path, width: int, scheme: Scheme, tit
     page.locator(".answers:not(.waiting)").wait_for()
     page.get_by_label("It shall answer").fill(target)
     page.get_by_role("button", name="Apply edit").click()
-    page.locator("#check p").wait_for()
+    page.locator("#check .check").wait_for()
     page.locator("#heatmaps img.heatmap").first.wait_for()
     print(f"{path.name}: {page.locator('#check').inner_text()}")
     page.wait_for_timeout(800)  # let the last transitions end

@@ -12,6 +12,8 @@ from liveedit.ui.wording import verdict
 
 HINT = "For the picture shown, the model shall answer differently from now on. Nothing is trained again."
 
+CHECK_HINT = '<p class="hint">After an edit the model is asked again, and here it says whether the edit took.</p>'
+
 
 @dataclass(frozen=True)
 class EditPanel:
@@ -29,13 +31,13 @@ def build_edit_panel() -> EditPanel:
     prompt = gr.Textbox(label="When asked", placeholder="What is this?", max_lines=4, elem_id="edit-prompt")
     target = gr.Textbox(label="It shall answer", placeholder="banana", max_lines=4, elem_id="edit-target")
     button = gr.Button("Apply edit", variant="primary", elem_id="apply")
-    return EditPanel(prompt, target, button, block("", elem_id="check"))
+    return EditPanel(prompt, target, button, block(CHECK_HINT, elem_id="check"))
 
 
 def check_html(session: Session) -> str:
-    """The sentence after an edit; empty when the last action was something else."""
+    """The sentence after an edit; a hint when the last action was something else."""
     took, said = verdict(session)
     if not said:
-        return ""
+        return CHECK_HINT
     state = "took" if took else "failed"
     return f'<p class="check {state}" role="status">{escape(said)}</p>'

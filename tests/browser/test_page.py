@@ -126,7 +126,7 @@ def test_a_person_edits_and_sees_why(page: sync_api.Page) -> None:
     expect(page.locator("#edits li")).to_have_count(1)
 
     page.get_by_role("button", name="Ask", exact=True).click()
-    expect(page.locator("#check p")).to_have_count(0)
+    expect(page.locator("#check .check")).to_have_count(0)
     assert said(page, "base") == base
     assert said(page, "edited").lower() == "banana"
     row = page.locator("#ledger tbody tr")
