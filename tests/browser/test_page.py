@@ -27,7 +27,7 @@ COMMAND = [sys.executable, str(ROOT / "app.py"), "--port"]
 NEEDED = [ROOT / "checkpoints" / name / "config.json" for name in ("emoji-llava", "emoji-llava-liveedit")]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-START, WAIT = 120.0, 60_000  # seconds, milliseconds: generous, for machines that are busy with other things
+START, WAIT = 240.0, 60_000  # seconds, milliseconds: generous, for machines that are busy with other things
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian: apt-get install chromium)"),
