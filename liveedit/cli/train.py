@@ -15,7 +15,7 @@ EXAMPLE = "python -m liveedit train --out runs/editor --backbone checkpoints/emo
 # The shipped editor's architecture; EditorConfig's own defaults are the paper's, for a 7B backbone.
 EMBEDDED = {
     "layer": 4,
-    "module_dim": 256,
+    "module_dim": 384,
     "rank": 12,
     "queries": 4,
     "heads": 8,
