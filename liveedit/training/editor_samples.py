@@ -20,7 +20,7 @@ from liveedit.world.scenes import Scene, render
 
 EDIT, TEXT, IMAGE, LOCALITY = range(4)
 UNRELATED, SAME_PICTURE, NEAR_MISS = range(3)
-SOLO_STAGE, JOINT_STAGE = 1, 2
+SOLO_STAGE, ROUTING_STAGE, JOINT_STAGE = range(3)
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,48 @@ class Item:
 
 
 @dataclass
+class Pairs:
+    """What B edits and their B locality questions have to do with each other.
+
+    ``related`` bool [2B, B]: whether the picture of an edit (first B) or of a locality question shares content with
+    an edit's; ``same_meaning`` bool [2B, 2B] over the prompts of edits and locality questions; ``locality_kind`` [B].
+    """
+
+    related: torch.Tensor
+    same_meaning: torch.Tensor
+    locality_kind: torch.Tensor
+    contents: list[frozenset[str]]
+    locality_contents: list[frozenset[str]]
+    meanings: list[tuple[str, ...]]
+
+    @classmethod
+    def of(
+        cls,
+        contents: list[frozenset[str]],
+        locality_contents: list[frozenset[str]],
+        meanings: list[tuple[str, ...]],
+        locality_kind: torch.Tensor,
+    ) -> Pairs:
+        """Compare everything with everything; ``meanings`` are the edits' and then the locality questions'."""
+        numbers: dict[tuple[str, ...], int] = {}
+        meaning = torch.tensor([numbers.setdefault(m, len(numbers)) for m in meanings])
+        return cls(
+            torch.tensor([[not a.isdisjoint(b) for b in contents] for a in (*contents, *locality_contents)]),
+            meaning[:, None] == meaning[None, :],
+            locality_kind,
+            contents,
+            locality_contents,
+            meanings,
+        )
+
+
+@dataclass
 class EditorBatch:
     """B edits as R = 4B rows, ordered edit, text generality, image generality, locality (B of each).
 
     ``pixels`` [P, 3, 112, 112]; ``which`` [R] each row's picture; ``ids``, ``mask``, ``positions`` [R, T]
-    left-padded; ``vision``, ``prompt``, ``answer`` bool [R, T], the answer with its stop token; ``related`` bool
-    [2B, B]: whether the picture of a generality row (first B) or locality row shares content with an edit's;
-    ``same_meaning`` bool [2B, 2B] over the prompts of edits and locality rows; ``locality_kind`` [B].
+    left-padded; ``vision``, ``prompt``, ``answer`` bool [R, T], the answer with its stop token;
+    ``pairs`` says what the edits have to do with each other.
     """
 
     pixels: torch.Tensor
@@ -66,11 +101,7 @@ class EditorBatch:
     vision: torch.Tensor
     prompt: torch.Tensor
     answer: torch.Tensor
-    related: torch.Tensor
-    same_meaning: torch.Tensor
-    locality_kind: torch.Tensor
-    contents: list[frozenset[str]]
-    locality_contents: list[frozenset[str]]
+    pairs: Pairs
 
 
 def shown(scene: Scene) -> Shown:
@@ -123,7 +154,7 @@ class EditorBatches(Dataset[EditorBatch]):
             case.meaning,
             kind,
             # The first stage asks no locality question, so its picture need not be drawn.
-            shown(probe.scene) if self.stage == JOINT_STAGE and kind != SAME_PICTURE else picture,
+            shown(probe.scene) if self.stage != SOLO_STAGE and kind != SAME_PICTURE else picture,
             probe.prompt,
             probe.truth,
             probe.meaning,
@@ -221,9 +252,5 @@ class EditorBatches(Dataset[EditorBatch]):
             mask=attention,
             positions=(attention.cumsum(1) - 1).clamp(min=0),
             **masks,
-            related=torch.tensor([[bool(a & b) for b in contents] for a in (*contents, *elsewhere)]),
-            same_meaning=torch.tensor([[a == b for b in meanings] for a in meanings]),
-            locality_kind=torch.tensor([i.locality_kind for i in items]),
-            contents=contents,
-            locality_contents=elsewhere,
+            pairs=Pairs.of(contents, elsewhere, meanings, torch.tensor([i.locality_kind for i in items])),
         )

@@ -1,7 +1,8 @@
 """Training of LiveEdit on a frozen backbone (Chen et al., CVPR 2025, Section 4.3).
 
-Two stages. In the *solo* stage each edit meets its own expert alone, which schools the generator. In the
-*joint* stage the experts of a batch are mixed and the routing losses join in. Rows of a batch run through
+Three stages. In the *solo* stage each edit meets its own expert alone, which schools the generator. The
+*routing* stage trains the extractors and the sentinel alone, on cached layer states, in batches large enough
+to be a crowd. In the *joint* stage the experts of a batch are mixed and all losses join. Rows of a batch run through
 the frozen lower layers once, without gradients; the upper layers run on the edited states. A memory of
 recent edits' visual features shows the hard filter a crowd that no batch could hold.
 """
@@ -12,13 +13,13 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from liveedit.backbones import Backbone, load_backbone
@@ -37,13 +38,16 @@ from liveedit.losses import (
     relative_routing_loss,
 )
 from liveedit.training.annotations import read_exchanges
+from liveedit.training.crowd import FeatureMemory, StateCache, loader
 from liveedit.training.editor_samples import (
     JOINT_STAGE,
     NEAR_MISS,
+    ROUTING_STAGE,
     SAME_PICTURE,
     SOLO_STAGE,
     EditorBatch,
     EditorBatches,
+    Pairs,
 )
 from liveedit.training.optim import cosine
 from liveedit.training.records import STATE, Curve, save_state
@@ -51,34 +55,7 @@ from liveedit.types import ConfigError
 from liveedit.world.cases import default_vocabulary
 from liveedit.world.photos import PhotoSet
 
-SOLO, JOINT = "solo", "joint"
-
-
-class FeatureMemory:
-    """The visual features of recent edits (detached), and what their pictures showed."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.features: list[torch.Tensor] = []
-        self.contents: list[frozenset[str]] = []
-
-    def add(self, features: torch.Tensor, contents: Sequence[frozenset[str]]) -> None:
-        """Remember a batch; the oldest are forgotten."""
-        self.features = [*self.features, *features.detach().unbind()][-self.size :]
-        self.contents = [*self.contents, *contents][-self.size :]
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps, in plain types."""
-        return {"features": list(self.features), "contents": [sorted(c) for c in self.contents]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        self.features = list(state["features"])
-        self.contents = [frozenset(c) for c in state["contents"]]
-
-    def unrelated(self, contents: Sequence[frozenset[str]]) -> torch.Tensor:
-        """Bool [B, M]: which remembered edits share nothing with each of the given pictures."""
-        return torch.tensor([[not (a & b) for b in self.contents] for a in contents])
+SOLO, ROUTING, JOINT = "solo", "routing", "joint"
 
 
 class EditorTrainer:
@@ -98,7 +75,7 @@ class EditorTrainer:
 
     def experts(self, batch: EditorBatch, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """U and V [B, r, d] of the batch's edits, from the layer states of their rows (the first B)."""
-        count = len(batch.contents)
+        count = len(batch.pairs.contents)
         parts = (batch.vision[:count], batch.prompt[:count], batch.answer[:count])
         embeddings = self.backbone.embed(batch.ids[:count]).float()
         return self.modules.generator(generator_input(*parts, hidden[:count], embeddings))
@@ -121,7 +98,7 @@ class EditorTrainer:
 
     def solo(self, batch: EditorBatch) -> tuple[torch.Tensor, dict[str, float]]:
         """Each edit's answer on its own picture and on the redrawn one, under its own expert at full weight."""
-        count = len(batch.contents)
+        count = len(batch.pairs.contents)
         rows = torch.cat([torch.arange(count), torch.arange(2 * count, 3 * count)])
         states = self.lower(batch, rows)
         hidden = states.hidden.float()
@@ -140,7 +117,7 @@ class EditorTrainer:
 
     def joint(self, batch: EditorBatch, rng: random.Random) -> tuple[torch.Tensor, dict[str, float]]:
         """The paper's total loss: editing loss with mixed experts (Eq. 8) and routing loss (Eq. 12)."""
-        count = len(batch.contents)
+        count = len(batch.pairs.contents)
         states = self.lower(batch, torch.arange(4 * count))
         hidden = states.hidden.float()
         U, V = self.experts(batch, hidden)
@@ -150,7 +127,9 @@ class EditorTrainer:
         with torch.autocast("cpu", enabled=False):
             phi, psi = phi.float(), psi.float()
             asked = query.prompt.float()
-            routing, seen = self.routing(batch, phi, psi, query.visual.float(), query.threshold.float(), asked, rng)
+            routing, seen = self.routing(
+                batch.pairs, phi, psi, query.visual.float(), query.threshold.float(), asked, rng
+            )
             mixed = self.mixing(batch, rng)
             _, _, weight = soft_weights(similarity(asked, psi[:count]), mixed)
         edited = self.modules.residual(hidden, U, V, weight)
@@ -181,23 +160,25 @@ class EditorTrainer:
         A random part of the batch; an edit's own rows always keep its expert. Others whose prompts mean the
         same are left out: telling those apart is the work of the hard filter, not of the prompt weights.
         """
-        count = len(batch.contents)
+        count = len(batch.pairs.contents)
         keep = torch.tensor([rng.random() for _ in range(4 * count)])[:, None]
         chosen = torch.tensor([[rng.random() for _ in range(count)] for _ in range(4 * count)]) < keep
-        meanings = batch.same_meaning[:, :count]
+        meanings = batch.pairs.same_meaning[:, :count]
         chosen &= ~torch.cat([meanings[:count]] * 3 + [meanings[count:]])
         own = torch.eye(count, dtype=torch.bool)
         # Of a look-alike picture the hard filter is to stop the edit: the fused residual seldom has to.
         kept = torch.tensor([rng.random() for _ in range(count)])[:, None]
         chance = torch.where(
-            batch.locality_kind == SAME_PICTURE, 0.8, torch.where(batch.locality_kind == NEAR_MISS, 0.15, 0.3)
+            batch.pairs.locality_kind == SAME_PICTURE,
+            0.8,
+            torch.where(batch.pairs.locality_kind == NEAR_MISS, 0.15, 0.3),
         )
         local = (chosen[3 * count :] & ~own) | (own & (kept < chance[:, None]))
         return torch.cat([chosen[: 3 * count] | torch.cat([own] * 3), local])
 
     def routing(
         self,
-        batch: EditorBatch,
+        pairs: Pairs,
         phi: torch.Tensor,
         psi: torch.Tensor,
         visual: torch.Tensor,
@@ -205,22 +186,27 @@ class EditorTrainer:
         prompt: torch.Tensor,
         rng: random.Random,
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Eqs. 12-16 on the features of the rows; both sides [4B, k, d_m]."""
-        count = len(batch.contents)
+        """Eqs. 12-16 on the features of the rows; both sides [(G + 1) B, k, d_m], the last B of them locality rows.
+
+        The G rows of an edit (itself and its generality samples) stand for it in turn, drawn at random for the edit
+        side and for the input side.
+        """
+        count = len(pairs.contents)
+        variants = len(phi) // count - 1
         base = torch.arange(count)
 
         def drawn() -> torch.Tensor:
-            return base + count * torch.tensor([rng.randrange(3) for _ in range(count)])
+            return base + count * torch.tensor([rng.randrange(variants) for _ in range(count)])
 
-        edit_rows, query_rows, local = drawn(), drawn(), base + 3 * count
-        unrelated = ~batch.related
+        edit_rows, query_rows, local = drawn(), drawn(), base + variants * count
+        unrelated = ~pairs.related
         experts, open_general, open_local = phi[edit_rows], unrelated[:count], unrelated[count:]
         if self.memory.features:
             experts = torch.cat([experts, torch.stack(self.memory.features)])
-            open_general = torch.cat([open_general, self.memory.unrelated(batch.contents)], 1)
-            open_local = torch.cat([open_local, self.memory.unrelated(batch.locality_contents)], 1)
+            open_general = torch.cat([open_general, self.memory.unrelated(pairs.contents)], 1)
+            open_local = torch.cat([open_local, self.memory.unrelated(pairs.locality_contents)], 1)
         # A look-alike may share other objects with the edit's picture, and still is not the edit's business.
-        own_near = torch.diag(batch.locality_kind == NEAR_MISS)
+        own_near = torch.diag(pairs.locality_kind == NEAR_MISS)
         open_local = open_local.clone()
         open_local[:, :count] |= own_near
         hard = hard_routing_loss(
@@ -232,24 +218,24 @@ class EditorTrainer:
             open_general,
             open_local,
         )
-        self.memory.add(phi[:count], batch.contents)
+        self.memory.add(phi[:count], pairs.contents)
         own_psi = psi[edit_rows]
         asked = prompt[query_rows]
         candidates = own_psi
-        allowed = ~batch.same_meaning[:count, :count]
+        allowed = ~pairs.same_meaning[:count, :count]
         if self.config.relative_candidates == "2B":
             candidates = torch.cat([own_psi, psi[local]])
-            allowed = ~batch.same_meaning[:count]
+            allowed = ~pairs.same_meaning[:count]
         to_candidates = similarity(asked, candidates)
         own = similarity(asked, own_psi).diagonal()
         absolute = absolute_routing_loss(own, to_candidates, allowed)
         # What else is asked of the edited picture meets the edit's own prompt feature at inference.
         from_local = similarity(prompt[local], own_psi)
-        elsewhere = ~batch.same_meaning[count:, :count]
+        elsewhere = ~pairs.same_meaning[count:, :count]
         absolute = absolute + (torch.nn.functional.softplus(from_local) * elsewhere).sum(1) / elsewhere.sum(1).clamp(
             min=1
         )
-        same = (batch.locality_kind == SAME_PICTURE) & elsewhere.diagonal()
+        same = (pairs.locality_kind == SAME_PICTURE) & elsewhere.diagonal()
         absolute = absolute + torch.nn.functional.softplus(from_local.diagonal()) * same
         relative = relative_routing_loss(own, to_candidates, allowed)
         with torch.no_grad():
@@ -265,6 +251,44 @@ class EditorTrainer:
                 "crowd": float(experts.shape[0]),
             }
         return (hard + absolute + relative).mean(), seen
+
+
+def routing_step(
+    trainer: EditorTrainer, cache: StateCache, rng: random.Random
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The routing loss alone, on cached states of a large batch."""
+    chosen = rng.sample(range(len(cache.contents)), min(trainer.config.routing_batch, len(cache.contents)))
+    pairs, vision, prompt, mask = cache.batch(chosen)
+    # The parts are given apart: no attention reads the other part's tokens, so none computes their keys.
+    edit, query = trainer.modules.edit_features, trainer.modules.query_features
+    phi = edit.visual(edit.attention_queries(prompt, mask), vision)
+    asked = query.attention_queries(prompt, mask)
+    features = (
+        phi,
+        edit.meaning(prompt, mask),
+        query.visual(asked, vision),
+        query.threshold_feature(asked),
+        query.meaning(prompt, mask),
+    )
+    with torch.autocast("cpu", enabled=False):
+        return trainer.routing(pairs, *(f.float() for f in features), rng)
+
+
+def routing_stage(trainer: EditorTrainer, cases: EditorBatches, run: Path, reached: dict[str, Any]) -> None:
+    """Cache the states of ``cases`` (the same ones again after an interruption) and train the routing on them."""
+    steps = trainer.config.routing_steps
+    if int(reached.get("step", 0)) >= steps:
+        return
+    cache = StateCache(trainer.lower, cases)
+    run_stage(
+        ROUTING,
+        trainer,
+        steps,
+        lambda first: range(first, steps),
+        lambda _, rng: routing_step(trainer, cache, rng),
+        run,
+        reached,
+    )
 
 
 def train_editor(
@@ -305,21 +329,24 @@ def train_editor(
     state: dict[str, Any] = torch.load(run / STATE, weights_only=True) if resume and (run / STATE).exists() else {}
     if state:
         modules.load_state_dict(state["modules"])
-    for stage, steps, size in ((SOLO, config.solo_steps, config.solo_batch), (JOINT, config.steps, config.batch)):
-        if state and stage == SOLO and state["stage"] == JOINT:
-            continue
-        batches = EditorBatches(
-            config.seed,
-            SOLO_STAGE if stage == SOLO else JOINT_STAGE,
-            steps,
-            size,
-            backbone.tokenizer,
-            vocabulary,
-            photo_set,
-            exchanges,
-        )
-        run_stage(stage, trainer, batches, run, state if state.get("stage") == stage else {})
-        state = {}
+
+    def batches(stage: int, steps: int, size: int) -> EditorBatches:
+        return EditorBatches(config.seed, stage, steps, size, backbone.tokenizer, vocabulary, photo_set, exchanges)
+
+    order = (SOLO, ROUTING, JOINT)
+    for stage in order[order.index(state["stage"]) if state else 0 :]:
+        reached = state if state.get("stage") == stage else {}
+        if stage == SOLO:
+            solo = batches(SOLO_STAGE, config.solo_steps, config.solo_batch)
+            run_stage(
+                stage, trainer, len(solo), partial(loader, solo), lambda batch, _: trainer.solo(batch), run, reached
+            )
+        elif stage == ROUTING:
+            cases = batches(ROUTING_STAGE, config.routing_cases // config.batch, config.batch)
+            routing_stage(trainer, cases, run, reached)
+        elif stage == JOINT:
+            joint = batches(JOINT_STAGE, config.steps, config.batch)
+            run_stage(stage, trainer, len(joint), partial(loader, joint), trainer.joint, run, reached)
     fresh = load_backbone(backbone_path, device="cpu")
     LiveEdit(fresh, replace(editor_config, backbone=fresh.fingerprint), modules).save_pretrained(out)
     save_json(config, out / "training.json")
@@ -327,8 +354,19 @@ def train_editor(
     return out
 
 
-def run_stage(stage: str, trainer: EditorTrainer, batches: EditorBatches, run: Path, state: dict[str, Any]) -> None:
-    """One stage from its first step, or from the step in ``state``, to its last."""
+def run_stage(
+    stage: str,
+    trainer: EditorTrainer,
+    total: int,
+    batches: Callable[[int], Iterable[Any]],
+    loss_of: Callable[[Any, random.Random], tuple[torch.Tensor, dict[str, float]]],
+    run: Path,
+    state: dict[str, Any],
+) -> None:
+    """One stage from its first step, or from the step in ``state``, to its last.
+
+    ``batches`` gives the stage's batches from a step on; ``loss_of`` the loss of one and figures for the curve.
+    """
     config, modules = trainer.config, trainer.modules
     modules.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(modules.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
@@ -337,18 +375,17 @@ def run_stage(stage: str, trainer: EditorTrainer, batches: EditorBatches, run: P
         optimizer.load_state_dict(state["optimizer"])
         trainer.memory.load_state_dict(state["memory"])
         first = int(state["step"])
-    total = len(batches)
     curve = Curve(run / "curve.jsonl", stage, first)
-    loader = DataLoader(Subset(batches, range(first, total)), batch_size=None, num_workers=1, prefetch_factor=6)
+    peak = config.learning_rate * (config.joint_rate if stage == JOINT else 1.0)
     bar = tqdm(total=total, initial=first, desc=stage, file=sys.stderr, mininterval=5)
     began, sums, count = time.monotonic(), dict[str, float](), 0
-    for step, batch in enumerate(loader, start=first):
+    for step, batch in enumerate(batches(first), start=first):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * cosine(step, total, config.warmup, config.final_rate)
+            group["lr"] = peak * cosine(step, total, config.warmup, config.final_rate)
         # The autocast saves half of the time of the editor's own modules; similarities are formed in float32.
         with torch.autocast("cpu", torch.bfloat16):
             rng = random.Random(f"{config.seed} {stage} {step}")
-            loss, seen = trainer.solo(batch) if stage == SOLO else trainer.joint(batch, rng)
+            loss, seen = loss_of(batch, rng)
         if not torch.isfinite(loss):
             raise ConfigError(
                 f"the loss is not finite at step {step} of stage {stage}: lower --learning-rate and --resume"

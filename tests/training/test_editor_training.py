@@ -91,10 +91,14 @@ def test_the_trained_residual_is_the_one_of_inference(trainer: EditorTrainer) ->
     assert number.tolist() == sorted(number.tolist())
 
 
+@pytest.mark.parametrize("stop", [1, 3, 5])
 def test_an_interrupted_training_resumes_to_the_same_numbers(
-    lively_backbone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lively_backbone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
-    config = EditorTrainingConfig(solo_steps=2, steps=3, solo_batch=2, batch=2, memory=8, warmup=1, log_every=1, save_every=1)
+    config = EditorTrainingConfig(
+        solo_steps=2, solo_batch=2, routing_cases=4, routing_batch=3, routing_steps=2, steps=2, batch=2, memory=8,
+        warmup=1, log_every=1, save_every=1,
+    )  # fmt: skip
     straight = train_editor(tmp_path / "a", lively_backbone_folder, config, dict(SHAPE))
     from liveedit.training import editor_training
 
@@ -103,7 +107,7 @@ def test_an_interrupted_training_resumes_to_the_same_numbers(
     def interrupted(path: Path, payload: dict[str, object]) -> None:
         real(path, payload)
         calls.append(payload["step"])
-        if len(calls) == 3:
+        if len(calls) == stop:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(editor_training, "save_state", interrupted)
