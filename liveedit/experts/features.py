@@ -31,6 +31,23 @@ class FeatureExtractor(nn.Module):
         self.read_meaning = CrossAttention(m, d, m, config.heads)
         self.sentinel = nn.Parameter(torch.randn(1, config.sentinel_tokens, d) * 0.5) if sentinel else None
 
+    @torch.no_grad()
+    def standardise(self, vision: torch.Tensor, prompt: torch.Tensor) -> None:
+        """Start the norms at zero mean and unit variance in every dimension of real states [N, d].
+
+        A layer's states share a large common part, which a LayerNorm alone leaves in: all features would
+        begin nearly parallel. The sentinel starts as a picture of nothing in particular: tokens of many.
+        """
+        for norm, states in ((self.visual_norm, torch.cat([vision, prompt])), (self.prompt_norm, prompt)):
+            plain = nn.functional.layer_norm(states, norm.normalized_shape)
+            spread = plain.std(0).clamp(min=1e-3)
+            norm.weight.copy_(1.0 / spread)
+            norm.bias.copy_(-plain.mean(0) / spread)
+        if self.sentinel is not None:
+            count = self.sentinel.shape[1]
+            picked = torch.linspace(0, len(vision) - 1, count).long()
+            self.sentinel.copy_(vision[picked][None])
+
     def attention_queries(self, prompt: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
         """CA_phi1: what the prompt asks to look at, [B, k, d_m]."""
         return self.read_prompt(self.visual_queries, self.visual_norm(prompt), prompt_mask)

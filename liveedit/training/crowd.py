@@ -35,8 +35,9 @@ class FeatureMemory:
 
     def add(self, features: torch.Tensor, contents: Sequence[frozenset[str]]) -> None:
         """Remember a batch; the oldest are forgotten."""
-        self.features = [*self.features, *features.detach().unbind()][-self.size :]
-        self.contents = [*self.contents, *contents][-self.size :]
+        start = max(0, len(self.contents) + len(contents) - self.size)
+        self.features = [*self.features, *features.detach().unbind()][start:]
+        self.contents = [*self.contents, *contents][start:]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps, in plain types."""
@@ -92,6 +93,11 @@ class StateCache:
             kinds.append(batch.pairs.locality_kind)
         self.kinds = torch.cat(kinds)
         self.vision, self.prompt, self.prompt_mask = (torch.cat(part, 1) for part in (visions, prompts, masks))
+
+    def sample(self, rows: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vision states [N, d] and prompt states [M, d] of the first ``rows`` edits, in float32."""
+        vision, prompt = self.vision[0, :rows].flatten(0, 1), self.prompt[0, :rows][self.prompt_mask[0, :rows]]
+        return vision.float(), prompt.float()
 
     def batch(self, chosen: list[int]) -> tuple[Pairs, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Pairs, vision states [3b, N_v, d], prompt states [3b, P, d] and which of the latter are tokens [3b, P]."""

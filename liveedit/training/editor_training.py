@@ -280,6 +280,9 @@ def routing_stage(trainer: EditorTrainer, cases: EditorBatches, run: Path, reach
     if int(reached.get("step", 0)) >= steps:
         return
     cache = StateCache(trainer.lower, cases)
+    if not reached:
+        for extractor in (trainer.modules.edit_features, trainer.modules.query_features):
+            extractor.standardise(*cache.sample())
     run_stage(
         ROUTING,
         trainer,
