@@ -144,7 +144,7 @@ class EditorTrainingConfig:
     routing_batch: int = option(192, "edits in a step of the routing stage")
     routing_steps: int = option(600, "steps of the routing stage")
     batch: int = option(24, "edits in a step of the joint stage; their experts are mixed")
-    memory: int = option(768, "recent edits whose visual features join the rivals of hard routing")
+    memory: int = option(24, "recent edits whose visual features join the rivals of hard routing")
     learning_rate: float = option(1e-3, "peak learning rate")
     joint_rate: float = option(0.6, "factor of the learning rate in the joint stage")
     final_rate: float = option(0.1, "factor of the learning rate at the end of a stage")

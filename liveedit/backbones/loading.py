@@ -51,6 +51,10 @@ def load_backbone(name: str | Path, device: str = "auto", dtype: torch.dtype | N
     except BackboneError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        if not local:
+            raise BackboneError(
+                f"there is no folder {name}, and no model of that name is cached: check the path, or allow downloads"
+            ) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(
             f"the backbone {name} cannot be loaded ({reason}): the checkpoint is missing or damaged"

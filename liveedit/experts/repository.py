@@ -219,7 +219,7 @@ class ExpertRepository:
                 expert = Expert(str(row["id"]), edit, U, V, phi, psi, bool(row["active"]), float(row["scale"]))
                 repository._check(expert)
                 repository.experts.append(expert)
-        except (KeyError, IndexError, ValueError, TypeError, OSError) as error:
+        except (KeyError, IndexError, ValueError, TypeError, OSError, Image.DecompressionBombError) as error:
             raise RepositoryError(f"the file of edits {path} is damaged ({error}): restore it from a copy") from error
         return repository
 
