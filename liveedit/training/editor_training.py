@@ -261,17 +261,15 @@ def routing_step(
     pairs, vision, prompt, mask = cache.batch(chosen)
     # The parts are given apart: no attention reads the other part's tokens, so none computes their keys.
     edit, query = trainer.modules.edit_features, trainer.modules.query_features
-    phi = edit.visual(edit.attention_queries(prompt, mask), vision)
+    phi, psi = edit.visual(edit.attention_queries(prompt, mask), vision), edit.meaning(prompt, mask)
     asked = query.attention_queries(prompt, mask)
-    features = (
-        phi,
-        edit.meaning(prompt, mask),
+    visual, threshold, meaning = (
         query.visual(asked, vision),
         query.threshold_feature(asked),
         query.meaning(prompt, mask),
     )
     with torch.autocast("cpu", enabled=False):
-        return trainer.routing(pairs, *(f.float() for f in features), rng)
+        return trainer.routing(pairs, phi.float(), psi.float(), visual.float(), threshold.float(), meaning.float(), rng)
 
 
 def routing_stage(trainer: EditorTrainer, cases: EditorBatches, run: Path, reached: dict[str, Any]) -> None:
