@@ -76,9 +76,11 @@ class TokenSpans:
     answer: tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class ExpertTrace:
     """What routing decided for one expert.
+
+    Not frozen, because a frozen one takes six times as long to make and an answer makes one per expert.
 
     ``visual_similarity``, ``threshold`` and ``margin`` belong to hard routing (Eq. 5),
     ``prompt_similarity``, ``absolute`` (sigmoid) and ``relative`` (softmax over the experts that
