@@ -17,6 +17,15 @@ class _Stop(Exception):
     """Leaves a forward pass early; carries nothing and never escapes :func:`stop_after`."""
 
 
+def _run_until_stopped(forward: Callable[[], Any]) -> None:
+    """Run a forward pass that a hook is to leave early."""
+    try:
+        forward()
+    except _Stop:
+        return
+    raise RuntimeError("the forward pass never reached the module at which it was to stop")
+
+
 class Captured:
     """The output of a module, once it has run."""
 
@@ -48,16 +57,9 @@ def stop_after(module: nn.Module) -> Iterator[tuple[Captured, Callable[[Callable
         captured.value = hidden_of(output)
         raise _Stop
 
-    def run(forward: Callable[[], Any]) -> None:
-        try:
-            forward()
-        except _Stop:
-            return
-        raise RuntimeError("the forward pass never reached the module at which it was to stop")
-
     handle = module.register_forward_hook(hook)
     try:
-        yield captured, run
+        yield captured, _run_until_stopped
     finally:
         handle.remove()
 
@@ -104,15 +106,8 @@ def capture_call(module: nn.Module) -> Iterator[tuple[CapturedCall, Callable[[Ca
         captured.arguments = (hidden, rest)
         raise _Stop
 
-    def run(forward: Callable[[], Any]) -> None:
-        try:
-            forward()
-        except _Stop:
-            return
-        raise RuntimeError("the forward pass never reached the module at which it was to stop")
-
     handle = module.register_forward_pre_hook(hook, with_kwargs=True)
     try:
-        yield captured, run
+        yield captured, _run_until_stopped
     finally:
         handle.remove()
