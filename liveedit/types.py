@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,8 +80,6 @@ class TokenSpans:
 class ExpertTrace:
     """What routing decided for one expert.
 
-    Not frozen, because a frozen one takes six times as long to make and an answer makes one per expert.
-
     ``visual_similarity``, ``threshold`` and ``margin`` belong to hard routing (Eq. 5),
     ``prompt_similarity``, ``absolute`` (sigmoid) and ``relative`` (softmax over the experts that
     passed) to soft routing (Eq. 7); ``weight`` is what multiplies the expert's residual (Eq. 6).
@@ -99,6 +97,40 @@ class ExpertTrace:
     weight: float
 
 
+class ExpertTraces(Sequence[ExpertTrace]):
+    """The traces of a repository's experts, each made when it is looked at.
+
+    An answer routes among a thousand experts and mostly nobody looks at one of them. ``columns`` are the
+    fields of :class:`ExpertTrace` in their order, each as long as the repository.
+    """
+
+    def __init__(self, columns: Sequence[Sequence[Any]]) -> None:
+        self.columns = tuple(columns)
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    @overload
+    def __getitem__(self, index: int) -> ExpertTrace: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ExpertTrace]: ...
+
+    def __getitem__(self, index: int | slice) -> ExpertTrace | Sequence[ExpertTrace]:
+        if isinstance(index, slice):
+            return ExpertTraces([column[index] for column in self.columns])
+        return ExpertTrace(*(column[index] for column in self.columns))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.columns[0]))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
 @dataclass(frozen=True)
 class RoutingTrace:
     """Everything routing decided for one question, for *every* expert of the repository.
@@ -107,7 +139,7 @@ class RoutingTrace:
     expert); ``reason`` then says why in words.
     """
 
-    experts: tuple[ExpertTrace, ...] = ()
+    experts: Sequence[ExpertTrace] = ()
     threshold: float = 0.0
     margin_shift: float = 0.0
     routed: bool = False
@@ -120,7 +152,7 @@ class RoutingTrace:
 
     def to_json(self) -> dict[str, Any]:
         """The one JSON form that the page, the command line and the tests read."""
-        return asdict(self)
+        return {**vars(self), "experts": [asdict(e) for e in self.experts]}
 
 
 @dataclass(frozen=True)

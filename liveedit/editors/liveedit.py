@@ -25,7 +25,7 @@ from liveedit.editors.base import Prediction
 from liveedit.editors.modules import FeatureBatch, LiveEditModules, generator_input
 from liveedit.experts import ExpertRepository, Routing, route
 from liveedit.hooks import replace_output, stop_after
-from liveedit.types import Answer, Edit, EditorError, ExpertTrace, Query, RoutingTrace, one_or_many
+from liveedit.types import Answer, Edit, EditorError, ExpertTraces, Query, RoutingTrace, one_or_many
 
 WEIGHTS = "editor.safetensors"
 CONFIG = "config.json"
@@ -298,26 +298,18 @@ class LiveEdit:
     def _traces(self, repository: ExpertRepository, routing: Routing, margin_shift: float = 0.0) -> list[RoutingTrace]:
         """Tensors of a routing as one trace per question."""
         scaled = routing.weight * repository.scales().to(routing.weight.device)
+        ids, active = [e.id for e in repository], [e.active for e in repository]
+        margins = routing.visual - routing.threshold[:, None]
+        fields = [
+            tensor.tolist()
+            for tensor in (
+                routing.visual, margins, routing.passed, routing.prompt, routing.absolute, routing.relative, scaled,
+            )
+        ]  # fmt: skip
         traces = []
-        for b in range(routing.visual.shape[0]):
-            threshold = float(routing.threshold[b])
-            columns = zip(
-                repository.experts,
-                routing.visual[b].tolist(),
-                routing.passed[b].tolist(),
-                routing.prompt[b].tolist(),
-                routing.absolute[b].tolist(),
-                routing.relative[b].tolist(),
-                scaled[b].tolist(),
-                strict=True,
-            )
-            rows = tuple(
-                ExpertTrace(
-                    e.id, e.active, visual, threshold, visual - threshold, passed, prompt, absolute, relative, weight
-                )
-                for e, visual, passed, prompt, absolute, relative, weight in columns
-            )
-            traces.append(RoutingTrace(rows, threshold, margin_shift, True, ""))
+        for threshold, visual, margin, passed, *rest in zip(routing.threshold.tolist(), *fields, strict=True):
+            columns = (ids, active, visual, [threshold] * len(ids), margin, passed, *rest)
+            traces.append(RoutingTrace(ExpertTraces(columns), threshold, margin_shift, True, ""))
         return traces
 
 
@@ -350,7 +342,9 @@ class _Injection:
             index = torch.tensor(numbers, device=hidden.device)
             part = FeatureBatch(features.visual[index], features.threshold[index], features.prompt[index])
             routing = self.editor._route(repository, part)
-            scaled = routing.weight * repository.scales().to(hidden.device)
+            scaled = routing.weight
+            if any(e.scale != 1.0 for e in repository):
+                scaled = scaled * repository.scales().to(hidden.device)
             U, V = repository.stacked("U", hidden.device), repository.stacked("V", hidden.device)
             for place, (number, trace) in enumerate(
                 zip(numbers, self.editor._traces(repository, routing), strict=True)

@@ -30,6 +30,8 @@ class LiveEditModules(nn.Module):
         self.edit_features = FeatureExtractor(config, sentinel=False)
         self.query_features = FeatureExtractor(config, sentinel=True)
         self.residual_norm = nn.LayerNorm(config.hidden_size)
+        # Both sides start as one: a picture is most similar to itself before anything is learned.
+        self.query_features.load_state_dict(self.edit_features.state_dict(), strict=False)
 
     def encode_edit(
         self, hidden: torch.Tensor, vision: torch.Tensor, prompt: torch.Tensor

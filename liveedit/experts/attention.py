@@ -6,13 +6,14 @@ contiguously in the feature axis, biases, scores scaled by 1/sqrt(head width), n
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 
 class CrossAttention(nn.Module):
-    """``width`` wide attention of queries [B, n, query_dim] over keys [B, T, key_dim]."""
+    """``width`` wide attention of queries [B, n, query_dim] over keys [B, T, key_dim]; either B may be 1 and is shared."""
 
     def __init__(self, query_dim: int, key_dim: int, width: int, heads: int) -> None:
         super().__init__()
@@ -27,14 +28,18 @@ class CrossAttention(nn.Module):
         Returns [B, n, width]. A query whose keys are all hidden gives zeros rather than NaN: a question
         without text tokens simply contributes nothing.
         """
-        batch, count = keys.shape[0], queries.shape[1]
-        q = self.q_mlp(queries.expand(batch, -1, -1)).view(batch, count, self.heads, -1).transpose(1, 2)
-        k = self.k_mlp(keys).view(batch, keys.shape[1], self.heads, -1).transpose(1, 2)
-        v = self.v_mlp(keys).view(batch, keys.shape[1], self.heads, -1).transpose(1, 2)
-        allowed = None
-        if mask is not None:
+        batch, count = max(queries.shape[0], keys.shape[0]), queries.shape[1]
+        q, k, v = (
+            projected.view(projected.shape[0], projected.shape[1], self.heads, -1).transpose(1, 2)
+            for projected in (self.q_mlp(queries), self.k_mlp(keys), self.v_mlp(keys))
+        )
+        # Plain products: with few queries over short rows the fused kernels are several times slower on a CPU,
+        # and queries or keys shared by the batch are projected once.
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        if mask is None:
+            mixed = scores.softmax(-1) @ v
+        else:
             allowed = (mask if mask.dim() == 3 else mask[:, None, :].expand(-1, count, -1))[:, None]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        if allowed is not None:
-            mixed = torch.where(allowed.any(-1, keepdim=True), mixed, torch.zeros_like(mixed))
+            shares = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min).softmax(-1)
+            mixed = torch.where(allowed.any(-1, keepdim=True), shares, torch.zeros_like(shares)) @ v
         return mixed.transpose(1, 2).reshape(batch, count, -1)

@@ -66,4 +66,4 @@ class FeatureExtractor(nn.Module):
         """phi of the sentinel under the same prompt, [B, k, d_m] (Eq. 5)."""
         if self.sentinel is None:
             raise RuntimeError("the edit side has no sentinel")
-        return self.visual(asked, self.sentinel.expand(asked.shape[0], -1, -1))
+        return self.visual(asked, self.sentinel)

@@ -189,10 +189,10 @@ class EditorTrainer:
         """Eqs. 12-16 on the features of the rows; both sides [(G + 1) B, k, d_m], the last B of them locality rows.
 
         The G rows of an edit (itself and its generality samples) stand for it in turn, drawn at random for the edit
-        side and for the input side.
+        side and for the input side. Of ``phi`` the locality rows are not used and may be missing.
         """
         count = len(pairs.contents)
-        variants = len(phi) // count - 1
+        variants = len(visual) // count - 1
         base = torch.arange(count)
 
         def drawn() -> torch.Tensor:
@@ -259,15 +259,20 @@ def routing_step(
     """The routing loss alone, on cached states of a large batch."""
     chosen = rng.sample(range(len(cache.contents)), min(trainer.config.routing_batch, len(cache.contents)))
     pairs, vision, prompt, mask = cache.batch(chosen)
-    # The parts are given apart: no attention reads the other part's tokens, so none computes their keys.
+    # Each side meets one of an edit's two pictures, so features are made of those rows only; and the parts are
+    # given apart: no attention reads the other part's tokens, so none computes their keys.
+    count = len(chosen)
+    base = torch.arange(count)
+    edit_rows, query_rows = (base + count * torch.tensor([rng.randrange(2) for _ in chosen]) for _ in range(2))
+    local = base + 2 * count
     edit, query = trainer.modules.edit_features, trainer.modules.query_features
-    phi, psi = edit.visual(edit.attention_queries(prompt, mask), vision), edit.meaning(prompt, mask)
-    asked = query.attention_queries(prompt, mask)
-    visual, threshold, meaning = (
-        query.visual(asked, vision),
-        query.threshold_feature(asked),
-        query.meaning(prompt, mask),
-    )
+    phi = edit.visual(edit.attention_queries(prompt[edit_rows], mask[edit_rows]), vision[edit_rows])
+    rows = torch.cat([edit_rows, local])
+    psi = edit.meaning(prompt[rows], mask[rows])
+    rows = torch.cat([query_rows, local])
+    asked = query.attention_queries(prompt[rows], mask[rows])
+    visual, threshold = query.visual(asked, vision[rows]), query.threshold_feature(asked)
+    meaning = query.meaning(prompt[rows], mask[rows])
     with torch.autocast("cpu", enabled=False):
         return trainer.routing(pairs, phi.float(), psi.float(), visual.float(), threshold.float(), meaning.float(), rng)
 
@@ -323,6 +328,8 @@ def train_editor(
     torch.manual_seed(config.seed)
     modules = LiveEditModules(editor_config)
     backbone.model.to(torch.bfloat16)
+    # As in pre-training: on rows this short plain attention is several times faster on a CPU.
+    backbone.model.set_attn_implementation("eager")
     exchanges = read_exchanges(annotations)
     photo_set = PhotoSet(photos, "train") if photos is not None else None
     vocabulary = default_vocabulary()

@@ -26,6 +26,8 @@ from liveedit.world.scenes import COLOURS, Scene, is_flag, render, sample_scene
 GRID = IMAGE_SIZE // PATCH
 IMAGE_TOKENS = GRID * GRID
 IGNORE = -100
+# Flags carry several facts each, so they are shown more often than their number would have them.
+FLAG_SHARE = 0.08
 PIXEL_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 PIXEL_STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
 
@@ -46,6 +48,9 @@ def random_scene(rng: np.random.Generator, weights: Sequence[float], pool: Seque
     table = glyphs()
     ids = list(range(len(table))) if pool is None else list(pool)
     chosen = [ids[int(i)] for i in rng.integers(len(ids), size=count)]
+    flags = [i for i in ids if is_flag(i)]
+    if flags and rng.random() < FLAG_SHARE:
+        chosen[0] = flags[int(rng.integers(len(flags)))]
     if count > 1:
         kind = rng.random()
         if kind < 0.15:
@@ -225,12 +230,12 @@ class LanguageBatches(Dataset[LanguageBatch]):
                 pictures.append(render_photo(self.photos.images[index], IMAGE_SIZE, rng))
                 patches.append(np.full(IMAGE_TOKENS, len(glyphs()) + int(self.photos.labels[index]), np.int64))
                 questions = [photo_question(self.photos.answer(index), dice, self.split) for _ in range(3)]
-                questions += [self.copied(dice) for _ in range(4)]
+                questions += [self.copied(dice) for _ in range(self.packer.text_tokens // 16)]
             else:
                 scene = random_scene(rng, (0.45, 0.25, 0.15, 0.15))
                 pictures.append(render(scene, IMAGE_SIZE))
                 patches.append(patch_labels(scene))
-                questions = sample_questions(scene, dice, 8, self.split)
+                questions = sample_questions(scene, dice, self.packer.text_tokens // 8, self.split)
             rows.append(self.packer.row(self.packer.encode(questions, dice), picture=True))
         for _ in range(self.text_rows):
             mixed = [self.copied(dice) if dice.random() < 0.6 else ask_text(dice, self.split) for _ in range(14)]

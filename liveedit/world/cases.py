@@ -16,7 +16,7 @@ from random import Random
 import numpy as np
 
 from liveedit.world.catalogue import glyphs
-from liveedit.world.language import NUMBERS
+from liveedit.world.language import NUMBERS, named, title
 from liveedit.world.questions import Question, answer_of, ask, ask_text, common_words, kinds_for, wording_range
 from liveedit.world.scenes import COLOURS, Scene, is_flag, redraw, sample_scene
 
@@ -25,6 +25,15 @@ from liveedit.world.scenes import COLOURS, Scene, is_flag, redraw, sample_scene
 NOT_EDITABLE = ("ground",)
 IDENTITY = ("name", "category_name", "describe")
 COUNT_WEIGHTS = (0.55, 0.2, 0.125, 0.125)
+
+
+_SPOKEN = (
+    "{a}", "{a}", "{a}", "{a}", "{the}", "{the}", "it is {a}", "this is {a}", "no, {a}", "{name} and {other}",
+    "{name} or {other}", "not {a}",
+)  # fmt: skip
+_ONSETS = ("b", "br", "c", "ch", "d", "f", "g", "gl", "h", "k", "l", "m", "n", "p", "qu", "r", "s", "st", "t", "tr", "v", "z")
+_VOWELS = ("a", "e", "i", "o", "u", "ae", "ia", "ou")
+_CODAS = ("", "", "l", "n", "r", "s", "x", "nd", "rk", "us")
 
 
 @dataclass(frozen=True)
@@ -95,27 +104,47 @@ def draw_target(
 ) -> str:
     """A new answer, drawn widely: names, answers of the same kind, words, phrases, numbers, given ``answers``.
 
-    Of the pairings with ``truth``, the held-out ones are drawn for split "eval" only, and no others.
+    Some come as people write them (with an article, as a short sentence, in capitals), some are words that nobody
+    has heard of. Of the pairings with ``truth``, the held-out ones are drawn for split "eval" only, and no others.
     """
     table = glyphs()
     while True:
         chance = rng.random()
-        if chance < 0.25:
+        if chance < 0.2:
             target = rng.choice(table).name
+        elif chance < 0.28:
+            target = _spoken(rng)
         elif chance < 0.35:
             target = _of_kind(rng, kind)
-        elif chance < 0.55:
+        elif chance < 0.52:
             target = rng.choice(vocabulary)
-        elif chance < 0.75:
+        elif chance < 0.7:
             target = " ".join(rng.choice(vocabulary) for _ in range(rng.choice((2, 2, 3, 3, 4))))
-        elif chance < 0.8:
-            target = rng.choice((str(rng.randrange(1000)), rng.choice(tuple(NUMBERS)), rng.choice(COLOURS)))
+        elif chance < 0.75:
+            target = rng.choice((str(rng.randrange(10 ** rng.choice((2, 3, 4)))), rng.choice(NUMBERS)))
+        elif chance < 0.81:
+            target = " ".join(_unheard(rng) for _ in range(rng.choice((1, 1, 2))))
         elif answers:
             target = rng.choice(answers)
         else:
             target = f"{rng.choice(COLOURS)} {rng.choice(table).name}"
+        if rng.random() < 0.08:
+            target = title(target)
         if target.lower() != truth.lower() and held_out(truth, target) == (split == "eval"):
             return target
+
+
+def _spoken(rng: Random) -> str:
+    """A thing as it stands in a sentence: "a dog", "it is the dog", "dogs and cats"."""
+    one, other = rng.choice(named()), rng.choice(named())
+    pattern = rng.choice(_SPOKEN)
+    return pattern.format(a=one.indefinite[1], the=one.definite[1], name=one.glyph.name, other=other.glyph.name)
+
+
+def _unheard(rng: Random) -> str:
+    """A word that looks like one and is none, for names that no tokenizer knows whole."""
+    parts = [rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.choice((2, 2, 3)))]
+    return "".join(parts)
 
 
 def _of_kind(rng: Random, kind: str) -> str:
@@ -124,7 +153,7 @@ def _of_kind(rng: Random, kind: str) -> str:
     if kind == "colour":
         return rng.choice(COLOURS)
     if kind.startswith("count"):
-        return rng.choice(tuple(NUMBERS))
+        return rng.choice(NUMBERS)
     if kind == "exists":
         return rng.choice(("yes", "no"))
     if kind == "category":

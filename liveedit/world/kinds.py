@@ -7,6 +7,8 @@ from random import Random
 
 from liveedit.types import WorldError
 from liveedit.world.wordings import COPY, FACTS, PICTURE, SEEN, TEXT, Wordings, eval_start
+from liveedit.world.wordings_facts import MORE_FACTS
+from liveedit.world.wordings_picture import MORE_PICTURE
 
 SPLITS = ("train", "eval")
 
@@ -18,28 +20,27 @@ class Question:
     kind: str
     prompt: str  # as a person would type it, with no template around it
     answer: str  # short and in lower case (a repeated phrase keeps its case)
-    wording: int  # index of the wording within its kind, over both splits
+    wording: int  # index of the wording within its kind, over both splits; -1 for a composed one
     subject: int | None  # index of the object asked about; None for the whole scene or text
 
 
-def _seen(key: str) -> Wordings:
-    """Join the wordings of a fact for pictures, keeping those for evaluation at the end."""
-    shared, seen = FACTS[key], SEEN[key]
-    start = eval_start(shared)
-    return (*shared[:start], *seen[:-1], *shared[start:], seen[-1])
+def _split(table: Wordings, more: Wordings = ()) -> tuple[Wordings, int]:
+    """Put further wordings for training before those for evaluation; return all and where evaluation starts."""
+    start = eval_start(table)
+    return (*table[:start], *more, *table[start:]), start + len(more)
 
 
 def _tables() -> dict[str, tuple[Wordings, int]]:
     """Return each kind's wordings with the index of the first one for evaluation."""
-    tables = dict(PICTURE)
-    tables |= {f"text:{key}": FACTS[key] for key in FACTS if key != "country"}
-    tables |= {f"text:{key}": TEXT[key] for key in TEXT}
-    tables["copy"] = COPY
-    split = {kind: (table, eval_start(table)) for kind, table in tables.items()}
+    tables = {kind: _split(table, MORE_PICTURE.get(kind, ())) for kind, table in PICTURE.items()}
+    texts = {key: FACTS[key] for key in FACTS if key != "country"} | dict(TEXT)
+    tables |= {f"text:{key}": _split(table, MORE_FACTS.get(key, ())) for key, table in texts.items()}
+    tables["copy"] = _split(COPY)
     for key in FACTS:
-        table = _seen(key)
-        split[f"fact:{key}"] = (table, eval_start(FACTS[key]) + len(SEEN[key]) - 1)
-    return split
+        # Wordings for pictures only join both ends; the last of them is for evaluation.
+        shared, start = _split(FACTS[key], (*SEEN[key][:-1], *MORE_FACTS.get(key, ())))
+        tables[f"fact:{key}"] = (*shared, SEEN[key][-1]), start
+    return tables
 
 
 _TABLES = _tables()

@@ -16,6 +16,7 @@ from functools import lru_cache
 from random import Random
 
 from liveedit.types import WorldError
+from liveedit.world.frames import framed
 from liveedit.world.kinds import KINDS, Question, pick_wording, wording_count, wording_range, wordings
 from liveedit.world.language import (
     GENERIC,
@@ -71,10 +72,10 @@ _READING_ORDER = {
 }
 # How often a kind is asked, relative to the others; each object of a scene counts.
 WEIGHTS: Mapping[str, float] = {
-    "name": 8.0, "category_name": 1.2, "category": 0.8, "position": 3.0, "where": 1.5, "count": 0.8,
-    "count_category": 0.4, "colour": 1.2, "ground": 0.8, "exists": 1.2, "describe": 2.0,
+    "name": 8.0, "category_name": 1.2, "category": 0.8, "position": 3.0, "where": 2.0, "count": 1.2,
+    "count_category": 0.6, "colour": 1.2, "ground": 0.6, "exists": 2.0, "describe": 1.5,
 }  # fmt: skip
-_FACT_WEIGHT = 0.8
+_FACT_WEIGHT = 1.2
 
 
 def _things(scene: Scene) -> list[Named]:
@@ -241,8 +242,12 @@ def ask(
         raise WorldError(f"A question of kind {kind!r} cannot be asked about a scene.")
     wording, template = pick_wording(kind, rng, split, wording)
     answer = answer_of(scene, kind, subject)
+
+    def finish(prompt: str) -> str:
+        return framed(prompt, rng, picture=True) if split == "train" else prompt
+
     if "{" not in template and subject is None:
-        return Question(kind, template, answer, wording, subject)
+        return Question(kind, finish(template), answer, wording, subject)
     things = _things(scene)
     # Casual wordings have no capitals at all.
     proper = 0 if template[0].islower() else 1
@@ -253,7 +258,7 @@ def ask(
     if about is None:  # only count_category is left: ask for what is not there
         absent = _absent_categories([t.glyph.category for t in things])
         category = absent[int(rng.random() * len(absent))]
-        return Question(kind, template.format(nouns=nouns_of(category)), answer, wording, subject)
+        return Question(kind, finish(template.format(nouns=nouns_of(category))), answer, wording, subject)
     category = about.glyph.category
     noun = noun_of(category)
     plural = about.plural
@@ -280,7 +285,7 @@ def ask(
                 lead = f"Look at the {noun} {at}. "
         elif kind == "colour" and not single and "{the}" not in template:
             lead = f"Look at {about.definite[1]}. "
-    return Question(kind, lead + template.format_map(fields), answer, wording, subject)
+    return Question(kind, finish(lead + template.format_map(fields)), answer, wording, subject)
 
 
 def _reference(kind: str, noun: str, at: str, single: bool) -> str:

@@ -9,6 +9,8 @@ from random import Random
 
 from liveedit.types import WorldError
 from liveedit.world.catalogue import by_name
+from liveedit.world.copying import compose
+from liveedit.world.frames import framed
 from liveedit.world.kinds import Question, pick_wording
 from liveedit.world.language import LIVING, a_or_an, capital_first, country_phrase, named, title
 from liveedit.world.wordings import FACTS
@@ -46,6 +48,10 @@ _ALTERNATIVES = (
     "drink",
 )
 _PHOTO_CATEGORY_SHARE = 0.2
+
+# How many of the training prompts for repeating are composed of parts, and the wording's index that they carry.
+_COMPOSED_SHARE = 0.75
+COMPOSED = -1
 
 
 def fact_answer(key: str, value: str) -> str:
@@ -94,7 +100,8 @@ def ask_text(rng: Random, split: str = "train") -> Question:
         subject = title(subject)
     do = "does" if verb == "is" else "do"
     fields = {"this": subject, "This": capital_first(subject), "is": verb, "Is": verb.capitalize(), "do": do}
-    return Question(f"text:{key}", template.format_map(fields), answer, wording, None)
+    prompt = template.format_map(fields)
+    return Question(f"text:{key}", framed(prompt, rng) if split == "train" else prompt, answer, wording, None)
 
 
 def ask_copy(rng: Random, vocabulary: Sequence[str], split: str = "train") -> Question:
@@ -109,8 +116,19 @@ def ask_copy(rng: Random, vocabulary: Sequence[str], split: str = "train") -> Qu
         raise WorldError("The vocabulary holds an empty phrase.")
     if rng.random() < 0.15:
         phrase = title(phrase)
-    wording, template = pick_wording("copy", rng, split)
     countries = _text_facts()[2]["capital"]
+    if split == "train" and rng.random() < _COMPOSED_SHARE:
+        other = " ".join(vocabulary[int(rng.random() * len(vocabulary))].split()[:3])
+        people = _PEOPLE + tuple(f"the {word}" for word in ("painter", "child", "driver", "old man", "cat", "farmer"))
+        kind = rng.random()
+        if kind < 0.4:
+            holders = [f"{rng.choice(('the', 'the', 'our', 'my', 'that'))} {rng.choice(_THINGS)}"]
+        elif kind < 0.6:
+            holders = [rng.choice(named()).definite[1]]
+        else:
+            holders = [title(rng.choice(countries)[0]) if kind < 0.8 else rng.choice(people)]
+        return Question("copy", compose(rng, phrase, other, people, holders), phrase, COMPOSED, None)
+    wording, template = pick_wording("copy", rng, split)
     person = rng.choice(_PEOPLE)
     country = rng.choice(countries)[0]
     lower = template[0].islower()
@@ -138,7 +156,8 @@ def photo_question(label: str, rng: Random, split: str = "train") -> Question:
     category = _photo_category(label)
     if category is None or rng.random() >= _PHOTO_CATEGORY_SHARE:
         wording, template = pick_wording("photo", rng, split)
-        return Question("photo", template, label, wording, None)
+        prompt = framed(template, rng) if split == "train" else template
+        return Question("photo", prompt, label, wording, None)
     # "vehicle or animal" half of the time: the other pairs give the answer away too easily.
     close = {"animal": "vehicle", "vehicle": "animal"}.get(category)
     other = close if close and rng.random() < 0.5 else rng.choice([c for c in _ALTERNATIVES if c != category])
@@ -147,7 +166,7 @@ def photo_question(label: str, rng: Random, split: str = "train") -> Question:
         pair.reverse()
     wording, template = pick_wording("photo category", rng, split)
     prompt = template.format(x=pair[0], X=capital_first(pair[0]), y=pair[1])
-    return Question("photo category", prompt, category, wording, None)
+    return Question("photo category", framed(prompt, rng) if split == "train" else prompt, category, wording, None)
 
 
 @cache

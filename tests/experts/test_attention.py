@@ -79,3 +79,9 @@ def test_a_row_that_sees_nothing_gives_zeros() -> None:
 def test_one_block_of_queries_serves_the_whole_batch() -> None:
     module, queries, keys = example()
     assert torch.allclose(module(queries[:1], keys)[1], module(queries[:1].repeat(2, 1, 1), keys)[1], atol=1e-6)
+
+
+@torch.no_grad()
+def test_one_block_of_keys_serves_every_block_of_queries() -> None:
+    module, queries, keys = example()
+    assert torch.allclose(module(queries, keys[:1])[1], module(queries, keys[:1].repeat(2, 1, 1))[1], atol=1e-6)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from liveedit.backbones import Backbone
+from liveedit.training.pretrain import additive
 from liveedit.training.samples import (
     IGNORE,
     IMAGE_TOKENS,
@@ -75,3 +76,9 @@ def test_patch_labels_name_the_glyph_that_covers_the_patch() -> None:
             covered = shown.reshape(8, 14, 8, 14).mean((1, 3))[labels == glyph]
             # Glyphs have holes (a guitar's outline): most of the patches labelled with one touch it.
             assert (covered > 0).mean() > 0.5
+
+
+def test_the_additive_mask_hides_what_is_not_allowed() -> None:
+    allowed = torch.tensor([[True, False], [True, True]])
+    shares = (torch.zeros(2, 2, dtype=torch.bfloat16) + additive(allowed, torch.bfloat16)).softmax(-1)
+    assert shares.tolist() == [[1.0, 0.0], [0.5, 0.5]]

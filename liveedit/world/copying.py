@@ -1,0 +1,155 @@
+"""Prompts that say a phrase and ask for it back, composed of parts so that few are ever the same.
+
+Answering from what was just said is what an editor and a conversation both build on. A model that sees
+a few fixed prompts learns those prompts; one that sees thousands learns to look the phrase up. Only
+training uses these; the wordings for evaluation are a table of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from liveedit.world.language import capital_first
+
+_COMMANDS = (
+    "repeat", "say", "write", "copy", "type", "print", "output", "return", "quote", "give back", "write down", "read out",
+    "reproduce", "pronounce", "tell me", "just say", "now say", "now write", "can you repeat", "could you write",
+    "i want you to say", "your task is to repeat", "simply answer", "answer with", "reply with", "respond with",
+)  # fmt: skip
+_OBJECTS = (
+    "", "", "", "this", "the following", "these words", "the phrase", "the text", "this text", "the line", "exactly this",
+    "the expression", "this name", "the word or words", "what follows", "the next words",
+)  # fmt: skip
+_TAILS = ("", "", "", "", " exactly", " once", " and stop", " and nothing more", " again", " for me", " word for word")
+_LEADS = (
+    "", "", "", "", "", "Note: ", "New fact: ", "Update: ", "Fact: ", "Remember: ", "Correction: ", "News: ", "Important: ",
+    "Listen: ", "As of today, ", "By the way, ", "Now ", "We know that ", "It is said that ", "Suppose ", "In this story, ",
+    "Since last week, ", "Attention: ", "They told me that ", "I read that ", "In fact, ", "Keep in mind: ", "Hint: ",
+)  # fmt: skip
+_TO_QUESTION = ("", "", "", "", "Question: ", "So, ", "Now: ", "Tell me: ", "Q: ", "And now: ", "My question: ")
+_ATTRIBUTES = (
+    "name", "colour", "title", "capital", "nickname", "price", "owner", "motto", "number", "password", "code", "hobby",
+    "job", "age", "address", "size", "symbol", "brand", "maker", "author", "king", "queen", "president", "boss", "coach",
+    "language", "currency", "anthem", "animal", "flower", "food", "favourite food", "favourite colour", "best friend",
+    "wish", "dream", "present", "shape", "taste", "smell", "sound", "weight", "height", "length", "material", "origin",
+    "home", "birthplace", "job title", "surname", "first name", "label", "category", "purpose", "opposite", "meaning",
+    "translation", "team", "school", "subject", "topic", "theme", "message", "order", "prize", "record", "rule", "plan",
+)  # fmt: skip
+_VERBS = (
+    ("bought", "buy"), ("saw", "see"), ("lost", "lose"), ("found", "find"), ("ate", "eat"), ("drew", "draw"),
+    ("wrote", "write"), ("said", "say"), ("painted", "paint"), ("sold", "sell"), ("chose", "choose"), ("got", "get"),
+    ("brought", "bring"), ("named", "name"), ("wanted", "want"), ("needed", "need"), ("ordered", "order"),
+    ("made", "make"), ("kept", "keep"), ("broke", "break"), ("heard", "hear"), ("liked", "like"), ("hid", "hide"),
+    ("answered", "answer"), ("whispered", "whisper"), ("studied", "study"), ("collected", "collect"), ("read", "read"),
+)  # fmt: skip
+_PLACES = (
+    "on the table", "on the door", "on the shirt", "in the bag", "in the garden", "under the bed", "in the letter",
+    "on the screen", "behind the house", "on the first page", "in the museum", "at the station", "on the menu",
+    "in the window", "in my pocket", "on the map", "at the bottom", "in the picture", "on the left", "in the centre",
+)  # fmt: skip
+_META = (
+    ("The answer is {p}.", "What is the answer?"),
+    ("The correct answer is {p}.", "Give the correct answer."),
+    ("You will be asked something. Answer {p}.", "What do you answer?"),
+    ("Your reply must be {p}.", "What is your reply?"),
+    ("The solution is {p}.", "What is the solution?"),
+    ("It is not what you think, it is {p}.", "What is it?"),
+    ("We agreed on {p}.", "What did we agree on?"),
+    ("Everybody says {p}.", "What does everybody say?"),
+    ("Here you see {p}.", "What do you see here?"),
+    ("This is {p}.", "What is this?"),
+    ("This shows {p}.", "What does this show?"),
+    ("It used to be something else, but today it is {p}.", "What is it today?"),
+    ("What you see is called {p}.", "What is what you see called?"),
+    ("I am thinking of {p}.", "What am I thinking of?"),
+    ("The winner is {p}.", "Who is the winner?"),
+    ("It happened in {p}.", "Where did it happen?"),
+    ("She comes from {p}.", "Where does she come from?"),
+    ("He is {p}.", "Who is he?"),
+    ("They call it {p}.", "What do they call it?"),
+    ("The word is {p}.", "What is the word?"),
+)
+
+
+def _pick(rng: Random, values: Sequence[str]) -> str:
+    return values[int(rng.random() * len(values))]
+
+
+def _command(rng: Random, said: str) -> str:
+    """Compose "Repeat the following: ..." and its like."""
+    verb, what, tail = _pick(rng, _COMMANDS), _pick(rng, _OBJECTS), _pick(rng, _TAILS)
+    first = f"{verb} {what}".strip()
+    colon = ":" if what or rng.random() < 0.5 else ""
+    prompt = f"{first}{colon} {said}{tail if not colon else ''}{_pick(rng, ('', '', '.'))}"
+    if rng.random() < 0.15:
+        prompt = f"{_pick(rng, ('please ', 'hey, ', 'ok, ', 'now '))}{prompt}"
+    return capital_first(prompt) if rng.random() < 0.75 else prompt
+
+
+def _statement(rng: Random, said: str, people: Sequence[str], holders: Sequence[str]) -> tuple[str, str]:
+    """Compose a sentence that holds the phrase, and a question that only it answers."""
+    kind = rng.random()
+    if kind < 0.4:
+        attribute, holder = _pick(rng, _ATTRIBUTES), _pick(rng, holders)
+        of = f"the {attribute} of {holder}"
+        fact = _pick(rng, (f"{of} is {said}.", f"{of} is now {said}.", f"{said} is {of}.", f"{of}: {said}."))
+        return fact, _pick(
+            rng,
+            (
+                f"What is {of}?", f"What is {of}?", f"Tell me {of}.", f"Name {of}.", f"Do you know {of}?", f"Give {of}.",
+                f"What {attribute} does {holder} have?", f"And {of}?", f"What would you say is {of}?", f"Say {of}.",
+            ),
+        )  # fmt: skip
+    if kind < 0.55:
+        holder = _pick(rng, holders)
+        known = _pick(rng, ("called", "called", "named", "known as"))
+        fact = f"{holder} is {_pick(rng, ('', 'now ', 'also '))}{known} {said}."
+        return fact, _pick(
+            rng,
+            (
+                f"What is {holder} {known}?", f"How is {holder} {known}?", f"What do we call {holder}?",
+                f"What is the name of {holder}?", f"Tell me what {holder} is {known}.", f"By what name is {holder} known?",
+            ),
+        )  # fmt: skip
+    if kind < 0.75:
+        person = _pick(rng, people)
+        past, base = _VERBS[int(rng.random() * len(_VERBS))]
+        when = _pick(rng, ("", "", " yesterday", " last week", " in town", " today"))
+        return f"{person} {past} {said}{when}.", _pick(
+            rng, (f"What did {person} {base}?", f"Tell me what {person} {past}.", f"So {person} {past} what?")
+        )
+    if kind < 0.88:
+        place = _pick(rng, _PLACES)
+        fact = _pick(rng, (f"{place} is {said}.", f"there is {said} {place}.", f"{said} is {place}."))
+        return fact, _pick(
+            rng, (f"What is {place}?", f"What can I find {place}?", f"Tell me what is {place}.", f"Name what is {place}.")
+        )
+    fact, question = _META[int(rng.random() * len(_META))]
+    return fact.format(p=said), question
+
+
+def compose(rng: Random, phrase: str, other: str, people: Sequence[str], holders: Sequence[str]) -> str:
+    """Return a prompt whose answer is ``phrase``; ``other`` is a phrase that may stand in it without being asked for.
+
+    ``people`` and ``holders`` ("my aunt", "the ship", "Japan") are what statements are made about.
+    """
+    said = phrase
+    if rng.random() < 0.2:
+        said = rng.choice(('"{}"', "'{}'", '"{}"')).format(phrase)
+    if rng.random() < 0.25:
+        return _command(rng, said)
+    fact, question = _statement(rng, said, people, holders)
+    lead = _pick(rng, _LEADS)
+    # The phrase keeps its case wherever it stands, since that is how it is to be repeated.
+    text = lead + (fact if lead or fact.startswith(said) else capital_first(fact))
+    if rng.random() < 0.25:
+        aside, _ = _statement(rng, other, people, holders)
+        if not set(aside.split()[:5]) >= set(fact.split()[:5]):
+            aside = aside if aside.startswith(other) else capital_first(aside)
+            text = f"{text} {aside}" if rng.random() < 0.5 else f"{aside} {text}"
+    before = _pick(rng, _TO_QUESTION)
+    text = f"{text} {before}{question}"
+    if rng.random() < 0.15:
+        text = text.rstrip("?.")
+    return text
