@@ -82,12 +82,17 @@ class EditorConfig:
     generator_signal: str = option(
         "states", "what the generator reads: 'states' (paper) or 'states+tokens' (also input embeddings and order)"
     )
+    visual_feature: str = option(
+        "plain", "key visual features: 'plain' (paper) or 'normed' (each query's part at unit mean square)"
+    )
     max_answer_tokens: int = option(32, "longest target in tokens, stop token included")
     backbone: str = option("", "fingerprint of the backbone this editor was trained for")
 
     def __post_init__(self) -> None:
         if self.generator_signal not in ("states", "states+tokens"):
             raise ConfigError(f"generator_signal is {self.generator_signal!r}: choose 'states' or 'states+tokens'")
+        if self.visual_feature not in ("plain", "normed"):
+            raise ConfigError(f"visual_feature is {self.visual_feature!r}: choose 'plain' or 'normed'")
         _at_least_one(
             self, "hidden_size", "module_dim", "rank", "queries", "heads", "sentinel_tokens", "max_answer_tokens"
         )
@@ -113,10 +118,10 @@ class PretrainConfig:
     vision_photos: int = option(64, "photographs in a step of the first stage (half of their patches are dropped)")
     steps: int = option(6000, "steps of the second stage: the whole model, questions packed behind pictures")
     pictures: int = option(48, "pictures in a step of the second stage")
-    text_rows: int = option(8, "rows of text-only questions in a step of the second stage")
-    text_tokens: int = option(64, "text tokens packed behind one picture")
+    text_rows: int = option(10, "rows of text-only questions in a step of the second stage")
+    text_tokens: int = option(80, "text tokens packed behind one picture")
     photo_share: float = option(0.15, "share of the pictures of the second stage that are photographs")
-    extra_photos: int = option(24, "photographs a step of the second stage that only the vision tower sees")
+    extra_photos: int = option(96, "photographs a step of the second stage that only the vision tower sees")
     dense_weight: float = option(0.3, "weight of the loss per patch in the second stage")
     learning_rate: float = option(2e-3, "peak learning rate")
     weight_decay: float = option(0.02, "weight decay of the matrices")
@@ -144,9 +149,9 @@ class EditorTrainingConfig:
     routing_batch: int = option(192, "edits in a step of the routing stage")
     routing_steps: int = option(600, "steps of the routing stage")
     batch: int = option(24, "edits in a step of the joint stage; their experts are mixed")
-    memory: int = option(24, "recent edits whose visual features join the rivals of hard routing")
+    memory: int = option(384, "recent edits whose visual features join the rivals of hard routing")
     learning_rate: float = option(1e-3, "peak learning rate")
-    joint_rate: float = option(0.6, "factor of the learning rate in the joint stage")
+    joint_rate: float = option(0.4, "factor of the learning rate in the joint stage")
     final_rate: float = option(0.1, "factor of the learning rate at the end of a stage")
     warmup: int = option(100, "steps of linear warm-up")
     locality_direction: str = option("before||after", "KL of Eq. 11: 'before||after' (paper) or 'after||before'")

@@ -21,6 +21,7 @@ EMBEDDED = {
     "heads": 8,
     "lora_scale": 1.0,
     "generator_signal": "states+tokens",
+    "visual_feature": "normed",
 }
 ARCHITECTURE = tuple(EMBEDDED)
 

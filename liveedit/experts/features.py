@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from liveedit.config import EditorConfig
 from liveedit.experts.attention import CrossAttention
@@ -22,6 +23,7 @@ class FeatureExtractor(nn.Module):
     def __init__(self, config: EditorConfig, sentinel: bool) -> None:
         super().__init__()
         d, m, k = config.hidden_size, config.module_dim, config.queries
+        self.normed = config.visual_feature == "normed"
         self.visual_norm = nn.LayerNorm(d)
         self.visual_queries = nn.Parameter(torch.randn(1, k, m) / math.sqrt(m))
         self.read_prompt = CrossAttention(m, d, m, config.heads)
@@ -56,7 +58,11 @@ class FeatureExtractor(nn.Module):
         self, asked: torch.Tensor, vision: torch.Tensor, vision_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """CA_phi2: the visual feature phi [B, k, d_m] of ``vision`` [B, N_v, d] under ``asked`` [B, k, d_m]."""
-        return self.read_vision(asked, self.visual_norm(vision), vision_mask)
+        feature = self.read_vision(asked, self.visual_norm(vision), vision_mask)
+        # Hard routing compares two similarities. Unbounded features grow a large part common to all pictures,
+        # which has to cancel in that comparison and does so badly for prompts never seen; at a fixed length
+        # such a part would only take room from what tells pictures apart.
+        return F.rms_norm(feature.float(), feature.shape[-1:]) if self.normed else feature
 
     def meaning(self, prompt: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
         """The prompt feature psi [B, k, d_m]."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
@@ -37,6 +37,8 @@ CHAT_TEMPLATE = (
 def build_tokenizer(texts: Iterable[str], vocab_size: int = 8192) -> PreTrainedTokenizerFast:
     """Train the byte-level BPE tokenizer; the answer cue is one token, since every question ends with it."""
     tokenizer = Tokenizer(models.BPE())
+    # A word behind an opening quote or bracket shall be the token it is elsewhere, so it gets its space.
+    tokenizer.normalizer = normalizers.Replace(Regex(r"""(?<=\s["'(“‘])(?=\w)"""), " ")
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -43,6 +43,10 @@ _VERBS = (
     ("made", "make"), ("kept", "keep"), ("broke", "break"), ("heard", "hear"), ("liked", "like"), ("hid", "hide"),
     ("answered", "answer"), ("whispered", "whisper"), ("studied", "study"), ("collected", "collect"), ("read", "read"),
 )  # fmt: skip
+_ENDS = (
+    "", "", "", "", "", " from now on", " here", " among friends", " in this town", " these days", " by law", " since May",
+    " at school", " in my family", " on Sundays", " for the moment",
+)  # fmt: skip
 _PLACES = (
     "on the table", "on the door", "on the shirt", "in the bag", "in the garden", "under the bed", "in the letter",
     "on the screen", "behind the house", "on the first page", "in the museum", "at the station", "on the menu",
@@ -90,10 +94,19 @@ def _command(rng: Random, said: str) -> str:
 def _statement(rng: Random, said: str, people: Sequence[str], holders: Sequence[str]) -> tuple[str, str]:
     """Compose a sentence that holds the phrase, and a question that only it answers."""
     kind = rng.random()
+    end = _pick(rng, _ENDS)
     if kind < 0.4:
         attribute, holder = _pick(rng, _ATTRIBUTES), _pick(rng, holders)
         of = f"the {attribute} of {holder}"
-        fact = _pick(rng, (f"{of} is {said}.", f"{of} is now {said}.", f"{said} is {of}.", f"{of}: {said}."))
+        fact = _pick(
+            rng,
+            (
+                f"{of} is {said}{end}.", f"{of} is now {said}{end}.", f"{said} is {of}{end}.", f"{of}: {said}.",
+                f"{holder} has a new {attribute}: {said}.", f"{holder} has changed its {attribute} to {said}{end}.",
+                f"{holder} was given the {attribute} {said}{end}.", f"{holder} has got {said} as its {attribute}{end}.",
+                f"for {holder} the {attribute} is {said}{end}.", f"{holder} chose {said} for its {attribute}.",
+            ),
+        )  # fmt: skip
         return fact, _pick(
             rng,
             (
@@ -104,7 +117,7 @@ def _statement(rng: Random, said: str, people: Sequence[str], holders: Sequence[
     if kind < 0.55:
         holder = _pick(rng, holders)
         known = _pick(rng, ("called", "called", "named", "known as"))
-        fact = f"{holder} is {_pick(rng, ('', 'now ', 'also '))}{known} {said}."
+        fact = f"{holder} is {_pick(rng, ('', 'now ', 'also '))}{known} {said}{end}."
         return fact, _pick(
             rng,
             (
@@ -115,10 +128,15 @@ def _statement(rng: Random, said: str, people: Sequence[str], holders: Sequence[
     if kind < 0.75:
         person = _pick(rng, people)
         past, base = _VERBS[int(rng.random() * len(_VERBS))]
-        when = _pick(rng, ("", "", " yesterday", " last week", " in town", " today"))
+        to = _pick(rng, people)
+        when = _pick(rng, ("", "", " yesterday", " last week", " in town", " today", f" with {to}", f" for {to}", f" near {to}"))
         return f"{person} {past} {said}{when}.", _pick(
-            rng, (f"What did {person} {base}?", f"Tell me what {person} {past}.", f"So {person} {past} what?")
-        )
+            rng,
+            (
+                f"What did {person} {base}?", f"Tell me what {person} {past}.", f"So {person} {past} what?",
+                f"What was it that {person} {past}?", f"Name what {person} {past}.",
+            ),
+        )  # fmt: skip
     if kind < 0.88:
         place = _pick(rng, _PLACES)
         fact = _pick(rng, (f"{place} is {said}.", f"there is {said} {place}.", f"{said} is {place}."))
@@ -135,7 +153,7 @@ def compose(rng: Random, phrase: str, other: str, people: Sequence[str], holders
     ``people`` and ``holders`` ("my aunt", "the ship", "Japan") are what statements are made about.
     """
     said = phrase
-    if rng.random() < 0.2:
+    if rng.random() < 0.25:
         said = rng.choice(('"{}"', "'{}'", '"{}"')).format(phrase)
     if rng.random() < 0.25:
         return _command(rng, said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from liveedit.config import EditorConfig
 from liveedit.experts.attention import CrossAttention
 from liveedit.experts.features import FeatureExtractor
+from liveedit.types import ConfigError
 
 CONFIG = EditorConfig(hidden_size=12, layer=0, module_dim=8, rank=2, queries=3, heads=2, sentinel_tokens=5)
 
@@ -84,3 +86,22 @@ def test_the_edit_side_has_no_sentinel() -> None:
     assert edit_side.sentinel is None
     with pytest.raises(RuntimeError, match="no sentinel"):
         edit_side.threshold_feature(torch.zeros(1, 3, 8))
+
+
+@torch.no_grad()
+def test_normed_visual_features_are_the_plain_ones_at_unit_mean_square() -> None:
+    torch.manual_seed(0)
+    plain = FeatureExtractor(CONFIG, sentinel=True)
+    normed = FeatureExtractor(replace(CONFIG, visual_feature="normed"), sentinel=True)
+    normed.load_state_dict(plain.state_dict())
+    prompt, vision = torch.randn(2, 4, 12), torch.randn(2, 5, 12)
+    asked = plain.attention_queries(prompt, torch.ones(2, 4, dtype=torch.bool))
+    for name, arguments in (("visual", (asked, vision)), ("threshold_feature", (asked,))):
+        before, after = (getattr(e, name)(*arguments).double().numpy() for e in (plain, normed))
+        expected = before / np.sqrt((before**2).mean(-1, keepdims=True) + np.finfo(np.float32).eps)
+        assert np.allclose(after, expected, atol=1e-5)
+
+
+def test_an_unknown_kind_of_visual_feature_is_refused() -> None:
+    with pytest.raises(ConfigError, match="visual_feature"):
+        replace(CONFIG, visual_feature="unit")
