@@ -37,22 +37,30 @@ class LiveEditModules(nn.Module):
         self, hidden: torch.Tensor, vision: torch.Tensor, prompt: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Edit-side features phi and psi [B, k, d_m] from states [B, T, d] and bool part masks [B, T]."""
-        asked = self.edit_features.attention_queries(hidden, prompt)
-        return self.edit_features.visual(asked, hidden, vision), self.edit_features.meaning(hidden, prompt)
+        seen, said = _columns(hidden, vision), _columns(hidden, prompt)
+        asked = self.edit_features.attention_queries(*said)
+        return self.edit_features.visual(asked, *seen), self.edit_features.meaning(*said)
 
     def encode_query(self, hidden: torch.Tensor, vision: torch.Tensor, prompt: torch.Tensor) -> FeatureBatch:
         """Input-side features from states [B, T, d] and bool part masks [B, T]."""
         extractor = self.query_features
-        asked = extractor.attention_queries(hidden, prompt)
+        seen, said = _columns(hidden, vision), _columns(hidden, prompt)
+        asked = extractor.attention_queries(*said)
         return FeatureBatch(
-            extractor.visual(asked, hidden, vision),
+            extractor.visual(asked, *seen),
             extractor.threshold_feature(asked),
-            extractor.meaning(hidden, prompt),
+            extractor.meaning(*said),
         )
 
     def residual(self, hidden: torch.Tensor, U: torch.Tensor, V: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Eq. 6 with the LayerNorm of the released form; see :func:`apply_residual` for the shapes."""
         return apply_residual(hidden, self.residual_norm(hidden.float()), U, V, weight)
+
+
+def _columns(hidden: torch.Tensor, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The positions that belong to a part in any row: states [B, t, d] and mask [B, t]; the rest need no keys."""
+    wanted = part.any(0)
+    return hidden[:, wanted], part[:, wanted]
 
 
 def generator_input(
