@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -284,8 +284,9 @@ class LiveEdit:
         return RoutingTrace(reason=NO_IMAGE if query.image is None else ALL_OFF)
 
     def _route(self, repository: ExpertRepository, features: FeatureBatch, margin_shift: float = 0.0) -> Routing:
+        """Route features among the repository's active experts; the weights include each expert's own scale."""
         device = features.visual.device
-        return route(
+        routing = route(
             features.visual,
             features.threshold,
             features.prompt,
@@ -294,16 +295,17 @@ class LiveEdit:
             repository.active_mask().to(device),
             margin_shift,
         )
+        return replace(routing, weight=routing.weight * repository.scales().to(device))
 
     def _traces(self, repository: ExpertRepository, routing: Routing, margin_shift: float = 0.0) -> list[RoutingTrace]:
         """Tensors of a routing as one trace per question."""
-        scaled = routing.weight * repository.scales().to(routing.weight.device)
         ids, active = [e.id for e in repository], [e.active for e in repository]
         margins = routing.visual - routing.threshold[:, None]
         fields = [
             tensor.tolist()
             for tensor in (
-                routing.visual, margins, routing.passed, routing.prompt, routing.absolute, routing.relative, scaled,
+                routing.visual, margins, routing.passed, routing.prompt, routing.absolute, routing.relative,
+                routing.weight,
             )
         ]  # fmt: skip
         traces = []
@@ -342,16 +344,13 @@ class _Injection:
             index = torch.tensor(numbers, device=hidden.device)
             part = FeatureBatch(features.visual[index], features.threshold[index], features.prompt[index])
             routing = self.editor._route(repository, part)
-            scaled = routing.weight
-            if any(e.scale != 1.0 for e in repository):
-                scaled = scaled * repository.scales().to(hidden.device)
             U, V = repository.stacked("U", hidden.device), repository.stacked("V", hidden.device)
             for place, (number, trace) in enumerate(
                 zip(numbers, self.editor._traces(repository, routing), strict=True)
             ):
                 traces[number] = trace
                 passed = routing.passed[place]
-                chosen[number] = (U[passed], V[passed], scaled[place, passed])
+                chosen[number] = (U[passed], V[passed], routing.weight[place, passed])
         self.traces = [traces[i] for i in range(len(self.repositories))]
         most = max(len(weight) for _, _, weight in chosen.values())
         if most == 0:

@@ -60,8 +60,8 @@ class FeatureExtractor(nn.Module):
         """CA_phi2: the visual feature phi [B, k, d_m] of ``vision`` [B, N_v, d] under ``asked`` [B, k, d_m]."""
         feature = self.read_vision(asked, self.visual_norm(vision), vision_mask)
         # Hard routing compares two similarities. Unbounded features grow a large part common to all pictures,
-        # which has to cancel in that comparison and does so badly for prompts never seen; at a fixed length
-        # such a part would only take room from what tells pictures apart.
+        # which has to cancel in that comparison and drowns what differs; at a fixed length such a part would
+        # only take room from what tells pictures apart.
         return F.rms_norm(feature.float(), feature.shape[-1:]) if self.normed else feature
 
     def meaning(self, prompt: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:

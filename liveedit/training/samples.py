@@ -18,10 +18,11 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from liveedit.training.architecture import ANSWER_CUE, IMAGE_SIZE, PATCH
+from liveedit.world.cases import flippable, members_of
 from liveedit.world.catalogue import glyphs
 from liveedit.world.photos import PhotoSet, render_photo
 from liveedit.world.questions import Question, ask_copy, ask_text, photo_question, sample_questions
-from liveedit.world.scenes import COLOURS, Scene, is_flag, render, sample_scene
+from liveedit.world.scenes import COLOURS, Scene, render, sample_scene
 
 GRID = IMAGE_SIZE // PATCH
 IMAGE_TOKENS = GRID * GRID
@@ -38,7 +39,7 @@ def to_pixels(pictures: Sequence[np.ndarray]) -> torch.Tensor:
     return (stacked - PIXEL_MEAN) / PIXEL_STD
 
 
-def random_scene(rng: np.random.Generator, weights: Sequence[float], pool: Sequence[int] | None = None) -> Scene:
+def random_scene(rng: np.random.Generator, weights: Sequence[float]) -> Scene:
     """A scene of 1-4 glyphs; ``weights`` are the chances of each number of objects.
 
     Some scenes repeat a glyph or draw from one category, so that counting and telling look-alikes
@@ -46,19 +47,18 @@ def random_scene(rng: np.random.Generator, weights: Sequence[float], pool: Seque
     """
     count = int(rng.choice(4, p=weights)) + 1
     table = glyphs()
-    ids = list(range(len(table))) if pool is None else list(pool)
-    chosen = [ids[int(i)] for i in rng.integers(len(ids), size=count)]
-    flags = [i for i in ids if is_flag(i)]
-    if flags and rng.random() < FLAG_SHARE:
+    chosen = [int(i) for i in rng.integers(len(table), size=count)]
+    if rng.random() < FLAG_SHARE:
+        flags = members_of("flag")
         chosen[0] = flags[int(rng.integers(len(flags)))]
     if count > 1:
         kind = rng.random()
         if kind < 0.15:
             chosen[1:] = [chosen[0] if rng.random() < 0.6 else other for other in chosen[1:]]
         elif kind < 0.35:
-            mates = [i for i in ids if table[i].category == table[chosen[0]].category]
+            mates = members_of(table[chosen[0]].category)
             chosen = [mates[int(i)] for i in rng.integers(len(mates), size=count)]
-    return sample_scene(rng, chosen, flippable=lambda glyph: not is_flag(glyph))
+    return sample_scene(rng, chosen, flippable)
 
 
 def patch_labels(scene: Scene) -> np.ndarray:

@@ -135,7 +135,7 @@ def draw_target(
 
 
 def _spoken(rng: Random) -> str:
-    """A thing as it stands in a sentence: "a dog", "it is the dog", "dogs and cats"."""
+    """A thing as it stands in a sentence: "a dog", "it is a dog", "dog and cat"."""
     one, other = rng.choice(named()), rng.choice(named())
     pattern = rng.choice(_SPOKEN)
     return pattern.format(a=one.indefinite[1], the=one.definite[1], name=one.glyph.name, other=other.glyph.name)

@@ -27,9 +27,9 @@ _AFTER = (
 )  # fmt: skip
 
 
-def framed(prompt: str, rng: Random, picture: bool = False) -> str:
-    """Return ``prompt`` as it is (half of the time) or as another person might have typed the same."""
-    if rng.random() < 0.5:
+def framed(prompt: str, rng: Random, split: str, picture: bool = False) -> str:
+    """Return a training prompt as it is (half of the time) or as another person might have typed it, others as they are."""
+    if split != "train" or rng.random() < 0.5:
         return prompt
     change = rng.random()
     if change < 0.35:

@@ -242,12 +242,8 @@ def ask(
         raise WorldError(f"A question of kind {kind!r} cannot be asked about a scene.")
     wording, template = pick_wording(kind, rng, split, wording)
     answer = answer_of(scene, kind, subject)
-
-    def finish(prompt: str) -> str:
-        return framed(prompt, rng, picture=True) if split == "train" else prompt
-
     if "{" not in template and subject is None:
-        return Question(kind, finish(template), answer, wording, subject)
+        return Question(kind, framed(template, rng, split, picture=True), answer, wording, subject)
     things = _things(scene)
     # Casual wordings have no capitals at all.
     proper = 0 if template[0].islower() else 1
@@ -258,7 +254,7 @@ def ask(
     if about is None:  # only count_category is left: ask for what is not there
         absent = _absent_categories([t.glyph.category for t in things])
         category = absent[int(rng.random() * len(absent))]
-        return Question(kind, finish(template.format(nouns=nouns_of(category))), answer, wording, subject)
+        return Question(kind, framed(template.format(nouns=nouns_of(category)), rng, split, picture=True), answer, wording, subject)
     category = about.glyph.category
     noun = noun_of(category)
     plural = about.plural
@@ -285,7 +281,7 @@ def ask(
                 lead = f"Look at the {noun} {at}. "
         elif kind == "colour" and not single and "{the}" not in template:
             lead = f"Look at {about.definite[1]}. "
-    return Question(kind, finish(lead + template.format_map(fields)), answer, wording, subject)
+    return Question(kind, framed(lead + template.format_map(fields), rng, split, picture=True), answer, wording, subject)
 
 
 def _reference(kind: str, noun: str, at: str, single: bool) -> str:

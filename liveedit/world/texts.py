@@ -100,8 +100,7 @@ def ask_text(rng: Random, split: str = "train") -> Question:
         subject = title(subject)
     do = "does" if verb == "is" else "do"
     fields = {"this": subject, "This": capital_first(subject), "is": verb, "Is": verb.capitalize(), "do": do}
-    prompt = template.format_map(fields)
-    return Question(f"text:{key}", framed(prompt, rng) if split == "train" else prompt, answer, wording, None)
+    return Question(f"text:{key}", framed(template.format_map(fields), rng, split), answer, wording, None)
 
 
 def ask_copy(rng: Random, vocabulary: Sequence[str], split: str = "train") -> Question:
@@ -156,8 +155,7 @@ def photo_question(label: str, rng: Random, split: str = "train") -> Question:
     category = _photo_category(label)
     if category is None or rng.random() >= _PHOTO_CATEGORY_SHARE:
         wording, template = pick_wording("photo", rng, split)
-        prompt = framed(template, rng) if split == "train" else template
-        return Question("photo", prompt, label, wording, None)
+        return Question("photo", framed(template, rng, split), label, wording, None)
     # "vehicle or animal" half of the time: the other pairs give the answer away too easily.
     close = {"animal": "vehicle", "vehicle": "animal"}.get(category)
     other = close if close and rng.random() < 0.5 else rng.choice([c for c in _ALTERNATIVES if c != category])
@@ -166,7 +164,7 @@ def photo_question(label: str, rng: Random, split: str = "train") -> Question:
         pair.reverse()
     wording, template = pick_wording("photo category", rng, split)
     prompt = template.format(x=pair[0], X=capital_first(pair[0]), y=pair[1])
-    return Question("photo category", framed(prompt, rng) if split == "train" else prompt, category, wording, None)
+    return Question("photo category", framed(prompt, rng, split), category, wording, None)
 
 
 @cache

@@ -14,17 +14,18 @@ from liveedit.world.frames import framed
 def test_a_frame_keeps_every_word_of_the_question() -> None:
     rng = Random(0)
     question = "What is on the left?"
-    seen = [framed(question, rng, picture=True) for _ in range(500)]
+    seen = [framed(question, rng, "train", picture=True) for _ in range(500)]
     assert all("what is on the left" in prompt.lower() for prompt in seen)
     assert 200 < seen.count(question) < 400, "a good part stays as it is"
     assert len(set(seen)) > 60
     assert any(prompt == prompt.lower() for prompt in seen)
     assert any(not prompt.endswith("?") for prompt in seen)
+    assert {framed(question, rng, "eval") for _ in range(50)} == {question}
 
 
 def test_pictures_are_only_spoken_of_where_there_is_one() -> None:
     rng = Random(1)
-    assert not any("picture" in framed("What is the capital of Peru?", rng).lower() for _ in range(400))
+    assert not any("picture" in framed("What is the capital of Peru?", rng, "train").lower() for _ in range(400))
 
 
 @pytest.mark.parametrize("phrase", ["tokyo", "arctic fox", "New Delhi"])
