@@ -120,6 +120,7 @@ class PretrainConfig:
     pictures: int = option(48, "pictures in a step of the second stage")
     text_rows: int = option(10, "rows of text-only questions in a step of the second stage")
     text_tokens: int = option(80, "text tokens packed behind one picture")
+    copy_share: float = option(0.7, "share of the text-only questions that ask for a phrase from their own context")
     photo_share: float = option(0.15, "share of the pictures of the second stage that are photographs")
     extra_photos: int = option(96, "photographs a step of the second stage that only the vision tower sees")
     dense_weight: float = option(0.3, "weight of the loss per patch in the second stage")

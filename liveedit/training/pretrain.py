@@ -204,6 +204,7 @@ def pretrain(
         exchanges,
         extra_photos=config.extra_photos,
         photo_share=config.photo_share,
+        copy_share=config.copy_share,
     )
     held_out = LanguageBatches(config.seed, 4, packer, 48, 8, None, vocabulary, (), split="eval")
     if state.get("stage", "vision") == "vision":

@@ -210,11 +210,13 @@ class LanguageBatches(Dataset[LanguageBatch]):
         split: str = "train",
         extra_photos: int = 0,
         photo_share: float = 0.15,
+        copy_share: float = 0.7,
     ) -> None:
         self.seed, self.steps, self.packer, self.split = seed, steps, packer, split
         self.pictures, self.text_rows, self.photos = pictures, text_rows, photos
         self.vocabulary, self.exchanges = vocabulary, exchanges
         self.extra_photos, self.photo_share = extra_photos, photo_share if photos is not None else 0.0
+        self.copy_share = copy_share
 
     def __len__(self) -> int:
         return self.steps
@@ -238,7 +240,7 @@ class LanguageBatches(Dataset[LanguageBatch]):
                 questions = sample_questions(scene, dice, self.packer.text_tokens // 8, self.split)
             rows.append(self.packer.row(self.packer.encode(questions, dice), picture=True))
         for _ in range(self.text_rows):
-            mixed = [self.copied(dice) if dice.random() < 0.6 else ask_text(dice, self.split) for _ in range(14)]
+            mixed = [self.copied(dice) if dice.random() < self.copy_share else ask_text(dice, self.split) for _ in range(14)]
             rows.append(self.packer.row(self.packer.encode(mixed, dice), picture=False))
         tokens, segments, positions, targets = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
         extra = None

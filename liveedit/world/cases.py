@@ -16,7 +16,7 @@ from random import Random
 import numpy as np
 
 from liveedit.world.catalogue import glyphs
-from liveedit.world.language import NUMBERS, named, title
+from liveedit.world.language import NUMBERS, named, title, unheard
 from liveedit.world.questions import Question, answer_of, ask, ask_text, common_words, kinds_for, wording_range
 from liveedit.world.scenes import COLOURS, Scene, is_flag, redraw, sample_scene
 
@@ -31,9 +31,6 @@ _SPOKEN = (
     "{a}", "{a}", "{a}", "{a}", "{the}", "{the}", "it is {a}", "this is {a}", "no, {a}", "{name} and {other}",
     "{name} or {other}", "not {a}",
 )  # fmt: skip
-_ONSETS = ("b", "br", "c", "ch", "d", "f", "g", "gl", "h", "k", "l", "m", "n", "p", "qu", "r", "s", "st", "t", "tr", "v", "z")
-_VOWELS = ("a", "e", "i", "o", "u", "ae", "ia", "ou")
-_CODAS = ("", "", "l", "n", "r", "s", "x", "nd", "rk", "us")
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def draw_target(
         elif chance < 0.75:
             target = rng.choice((str(rng.randrange(10 ** rng.choice((2, 3, 4)))), rng.choice(NUMBERS)))
         elif chance < 0.81:
-            target = " ".join(_unheard(rng) for _ in range(rng.choice((1, 1, 2))))
+            target = " ".join(unheard(rng) for _ in range(rng.choice((1, 1, 2))))
         elif answers:
             target = rng.choice(answers)
         else:
@@ -139,12 +136,6 @@ def _spoken(rng: Random) -> str:
     one, other = rng.choice(named()), rng.choice(named())
     pattern = rng.choice(_SPOKEN)
     return pattern.format(a=one.indefinite[1], the=one.definite[1], name=one.glyph.name, other=other.glyph.name)
-
-
-def _unheard(rng: Random) -> str:
-    """A word that looks like one and is none, for names that no tokenizer knows whole."""
-    parts = [rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.choice((2, 2, 3)))]
-    return "".join(parts)
 
 
 def _of_kind(rng: Random, kind: str) -> str:

@@ -105,6 +105,8 @@ def _statement(rng: Random, said: str, people: Sequence[str], holders: Sequence[
                 f"{holder} has a new {attribute}: {said}.", f"{holder} has changed its {attribute} to {said}{end}.",
                 f"{holder} was given the {attribute} {said}{end}.", f"{holder} has got {said} as its {attribute}{end}.",
                 f"for {holder} the {attribute} is {said}{end}.", f"{holder} chose {said} for its {attribute}.",
+                f"{holder} calls its {attribute} {said}{end}.", f"{holder} now has {said} as {attribute}{end}.",
+                f"the {attribute} that {holder} has is {said}{end}.", f"{holder} lists its {attribute} as {said}{end}.",
             ),
         )  # fmt: skip
         return fact, _pick(
@@ -147,18 +149,56 @@ def _statement(rng: Random, said: str, people: Sequence[str], holders: Sequence[
     return fact.format(p=said), question
 
 
-def compose(rng: Random, phrase: str, other: str, people: Sequence[str], holders: Sequence[str]) -> str:
+def _several(rng: Random, words: Sequence[str], most: int) -> str:
+    return " ".join(_pick(rng, words) for _ in range(1 + int(rng.random() * most)))
+
+
+def _nonsense(rng: Random, said: str, other: str, words: Sequence[str]) -> str:
+    """Compose a prompt of any words at all, so that only its form says what is asked for."""
+    left, right, key = (_several(rng, words, most) for most in (3, 3, 2))
+    kind = rng.random()
+    if kind < 0.15:  # a label nobody has heard of
+        return f"{capital_first(key) if rng.random() < 0.7 else key}: {said}{_pick(rng, ('', '', '.'))}"
+    if kind < 0.3:  # several things under several labels
+        entries = [(key, said), (left, other), (right, _pick(rng, words))][: 2 + int(rng.random() * 2)]
+        rng.shuffle(entries)
+        between, after = rng.choice(((": ", "; "), (" = ", ", "), (" is ", ", "), (" means ", ". "), (" -> ", "; ")))
+        listing = after.join(f"{label}{between}{value}" for label, value in entries)
+        return f"{listing}. {rng.choice(('What is {}?', '{}?', 'Now {}.', 'Tell me about {}.', 'And {}?')).format(key)}"
+    if kind < 0.45:  # quotes show where the phrase begins and ends
+        quoted = rng.choice(('"{}"', "'{}'")).format(said)
+        asked = (f"{left} what?", f"{capital_first(left)} what?", "What is in quotes?", f"What does {left}?", f"What did {left}?")
+        return f"{capital_first(left)} {quoted} {right}. {rng.choice(asked)}"
+    if kind < 0.6:  # both neighbours are named
+        asked = (
+            f"{left} what {right}?", f"{left} ... {right}?", f"What stands between {left} and {right}?", f"{left} ___ {right}",
+        )  # fmt: skip
+        return f"{capital_first(left)} {said} {right}. {capital_first(rng.choice(asked))}"
+    ask = rng.choice(("What {r} {l}?", "What {r} the {l}?", "What does the {l} {r}?", "Name what {r} the {l}.", "What did {l} {r}?"))
+    asked = ask.format(l=left, r=right)
+    first = rng.choice((f"the {left} {right} {said}", f"{left} {right} {said}", f"{said} {right} {left}"))
+    if kind < 0.8:
+        return f"{first if first.startswith(said) else capital_first(first)}. {asked}"
+    return f"{capital_first(_several(rng, words, 2))}: {first}. {asked}"
+
+
+def compose(
+    rng: Random, phrase: str, other: str, people: Sequence[str], holders: Sequence[str], words: Sequence[str]
+) -> str:
     """Return a prompt whose answer is ``phrase``; ``other`` is a phrase that may stand in it without being asked for.
 
-    ``people`` and ``holders`` ("my aunt", "the ship", "Japan") are what statements are made about.
+    ``people`` and ``holders`` ("my aunt", "the ship", "Japan") are what statements are made about, ``words`` what
+    prompts without sense are made of.
     """
+    if rng.random() < 0.2:
+        return _nonsense(rng, phrase, other, words)
     said = phrase
     if rng.random() < 0.25:
         said = rng.choice(('"{}"', "'{}'", '"{}"')).format(phrase)
     if rng.random() < 0.25:
         return _command(rng, said)
     fact, question = _statement(rng, said, people, holders)
-    lead = _pick(rng, _LEADS)
+    lead = f"{capital_first(_several(rng, words, 2))}: " if rng.random() < 0.1 else _pick(rng, _LEADS)
     # The phrase keeps its case wherever it stands, since that is how it is to be repeated.
     text = lead + (fact if lead or fact.startswith(said) else capital_first(fact))
     if rng.random() < 0.25:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from random import Random
 
 from liveedit.world.catalogue import Glyph, glyphs
 
@@ -75,6 +76,11 @@ _COUNTRIES_WITH_THE = _names(
 )
 _SMALL = frozenset({"and", "of", "the"})
 
+# Parts of made-up words.
+_ONSETS = ("b", "br", "c", "ch", "d", "f", "g", "gl", "h", "k", "l", "m", "n", "p", "qu", "r", "s", "st", "t", "tr", "v", "z")
+_VOWELS = ("a", "e", "i", "o", "u", "ae", "ia", "ou")
+_CODAS = ("", "", "l", "n", "r", "s", "x", "nd", "rk", "us")
+
 
 def a_or_an(words: str) -> str:
     """Put "a" or "an" before some words."""
@@ -85,6 +91,12 @@ def a_or_an(words: str) -> str:
 def title(words: str) -> str:
     """Write a name with capitals, "New Delhi"."""
     return " ".join(w if w in _SMALL else w[:1].upper() + w[1:] for w in words.split())
+
+
+def unheard(rng: Random) -> str:
+    """Make up a word that looks like one and is none, for names that no tokenizer knows whole."""
+    parts = [rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.choice((2, 2, 3)))]
+    return "".join(parts)
 
 
 def capital_first(words: str) -> str:

@@ -72,8 +72,8 @@ _READING_ORDER = {
 }
 # How often a kind is asked, relative to the others; each object of a scene counts.
 WEIGHTS: Mapping[str, float] = {
-    "name": 8.0, "category_name": 1.2, "category": 0.8, "position": 3.0, "where": 2.0, "count": 1.2,
-    "count_category": 0.6, "colour": 1.2, "ground": 0.6, "exists": 2.0, "describe": 1.5,
+    "name": 7.0, "category_name": 1.2, "category": 1.4, "position": 3.0, "where": 5.0, "count": 1.2,
+    "count_category": 1.4, "colour": 1.2, "ground": 0.6, "exists": 2.0, "describe": 2.0,
 }  # fmt: skip
 _FACT_WEIGHT = 1.2
 

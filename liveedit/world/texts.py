@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,9 +12,9 @@ from liveedit.types import WorldError
 from liveedit.world.catalogue import by_name
 from liveedit.world.copying import compose
 from liveedit.world.frames import framed
-from liveedit.world.kinds import Question, pick_wording
-from liveedit.world.language import LIVING, a_or_an, capital_first, country_phrase, named, title
-from liveedit.world.wordings import FACTS
+from liveedit.world.kinds import Question, pick_wording, wording_range
+from liveedit.world.language import LIVING, a_or_an, capital_first, country_phrase, named, title, unheard
+from liveedit.world.wordings import COPY, FACTS
 
 _WORDS = Path(__file__).with_name("words.txt")
 _TEXT_WEIGHTS: Mapping[str, float] = {
@@ -51,6 +52,7 @@ _PHOTO_CATEGORY_SHARE = 0.2
 
 # How many of the training prompts for repeating are composed of parts, and the wording's index that they carry.
 _COMPOSED_SHARE = 0.75
+_UNHEARD_SHARE = 0.08
 COMPOSED = -1
 
 
@@ -113,6 +115,10 @@ def ask_copy(rng: Random, vocabulary: Sequence[str], split: str = "train") -> Qu
     phrase = " ".join(parts[:5])
     if not phrase:
         raise WorldError("The vocabulary holds an empty phrase.")
+    if split == "train" and rng.random() < _UNHEARD_SHARE:
+        words = phrase.split()
+        words[int(rng.random() * len(words))] = unheard(rng)
+        phrase = " ".join(words)
     if rng.random() < 0.15:
         phrase = title(phrase)
     countries = _text_facts()[2]["capital"]
@@ -126,7 +132,7 @@ def ask_copy(rng: Random, vocabulary: Sequence[str], split: str = "train") -> Qu
             holders = [rng.choice(named()).definite[1]]
         else:
             holders = [title(rng.choice(countries)[0]) if kind < 0.8 else rng.choice(people)]
-        return Question("copy", compose(rng, phrase, other, people, holders), phrase, COMPOSED, None)
+        return Question("copy", compose(rng, phrase, other, people, holders, _plain_words()), phrase, COMPOSED, None)
     wording, template = pick_wording("copy", rng, split)
     person = rng.choice(_PEOPLE)
     country = rng.choice(countries)[0]
@@ -173,6 +179,13 @@ def _common_words() -> tuple[str, ...]:
         return tuple(_WORDS.read_text(encoding="utf-8").split())
     except OSError as error:
         raise WorldError(f"The list of words {_WORDS} is missing, so restore it.") from error
+
+
+@cache
+def _plain_words() -> tuple[str, ...]:
+    """Return the everyday words that no held-out prompt for repeating is made of, so that none is met in training."""
+    held_out = " ".join(COPY[index] for index in wording_range("copy", "eval")).lower()
+    return tuple(sorted(set(_common_words()) - set(re.findall("[a-z]+", held_out))))
 
 
 def common_words() -> list[str]:

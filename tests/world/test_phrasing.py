@@ -31,7 +31,7 @@ def test_pictures_are_only_spoken_of_where_there_is_one() -> None:
 @pytest.mark.parametrize("phrase", ["tokyo", "arctic fox", "New Delhi"])
 def test_a_composed_prompt_says_the_phrase_as_it_is_to_be_repeated(phrase: str) -> None:
     rng = Random(2)
-    prompts = [compose(rng, phrase, "umbrella", ["Anna"], ["the ship"]) for _ in range(500)]
+    prompts = [compose(rng, phrase, "umbrella", ["Anna"], ["the ship"], ["lamp", "river", "walk"]) for _ in range(500)]
     assert all(phrase in prompt for prompt in prompts)
     assert len(set(prompts)) > 400
     assert any("umbrella" in prompt for prompt in prompts), "some mention what is not asked for"
