@@ -28,6 +28,8 @@ from liveedit.evaluation.metrics import (
     percent,
     token_f1,
 )
+from liveedit.evaluation.portability import NOTE as PORTABILITY
+from liveedit.evaluation.portability import portability
 from liveedit.experts import ExpertRepository
 from liveedit.types import Answer, Edit, InputError, Query
 
@@ -121,6 +123,7 @@ def evaluate(
       ``m_gen`` and ``all``; ``m_loc_nothing_passed``, ``m_loc_passed_mean``
     - ``cost``: ``seconds_per_edit``, ``seconds_per_answer_edited``, ``seconds_per_answer_unedited`` (medians
       of single calls), ``timed`` (how many), ``repository_bytes``
+    - ``portability``, only when samples carry such questions: see :mod:`liveedit.evaluation.portability`
     - ``notes``: what a number means, by name
 
     ``progress`` is called with (done, total, label). The seed only draws the bootstrap's resamples.
@@ -130,12 +133,14 @@ def evaluate(
     if seed < 0:
         raise InputError(f"the seed is {seed}: choose 0 or a larger number")
     timed = min(TIMED, len(samples))
-    total = 2 * len(samples) + 2 * timed
+    carrying = sum(bool(sample.portability) for sample in samples)
+    total = 2 * len(samples) + 2 * timed + carrying
     report = progress or (lambda done, total, label: None)
     repository = ExpertRepository.empty(editor.config)
     ids: list[str] = []
     for start in range(0, len(samples), CHUNK):
         ids += editor.edit(repository, [_edit_of(s) for s in samples[start : start + CHUNK]], template=False)
+        repository.forget_pictures()
         report(len(ids), total, "editing")
     edited, unedited, routed = _Tally(), _Tally(), _Routed()
     for start in range(0, len(samples), CHUNK):
@@ -146,7 +151,7 @@ def evaluate(
         report(len(ids) + start + len(part), total, "testing")
     cost = _cost(editor, repository, samples[:timed], lambda done: report(2 * len(samples) + done, total, "timing"))
     low, high = bootstrap_interval(edited.averages(), seed)
-    return {
+    result: dict[str, Any] = {
         "format": FORMAT,
         "edits": len(samples),
         "seed": seed,
@@ -158,6 +163,12 @@ def evaluate(
         "cost": cost,
         "notes": dict(NOTES),
     }
+    if carrying:
+        result["portability"] = portability(
+            editor, repository, samples, MAX_NEW_TOKENS, lambda done: report(total - carrying + done, total, "portability")
+        )
+        result["notes"]["portability"] = PORTABILITY
+    return result
 
 
 @dataclass(frozen=True)
