@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "attribute": "liveedit.cli.attribute",
     "evaluate": "liveedit.cli.evaluate",
     "evaluate-backbone": "liveedit.cli.evaluate_backbone",
+    "check-data": "liveedit.cli.check_data",
     "train": "liveedit.cli.train",
     "pretrain": "liveedit.cli.pretrain",
     "world": "liveedit.cli.world",
