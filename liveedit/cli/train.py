@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from liveedit.cli import options
 from liveedit.cli.pretrain import add_data_options
@@ -35,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="the frozen backbone (default: shipped)",
     )
+    parser.add_argument(
+        "--init", type=Path, metavar="FOLDER", help="an editor of the same architecture to start from (default: none)"
+    )
     options.add_config_options(parser, EditorTrainingConfig)
     options.add_config_options(
         parser.add_argument_group("architecture of the editor"), EditorConfig, EMBEDDED, ARCHITECTURE
@@ -43,13 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then say where the editor lies."""
-    from pathlib import Path
-
     config = options.config_from(args, EditorTrainingConfig)
     architecture = options.config_values(args, EditorConfig, ARCHITECTURE)
     from liveedit.training.editor_training import train_editor
 
-    out = train_editor(args.out, Path(args.backbone), config, architecture, args.photos, args.annotations, args.resume)
+    out = train_editor(
+        args.out, Path(args.backbone), config, architecture, args.photos, args.annotations, args.resume, args.init
+    )
     if args.json:
         options.emit({"out": str(out)})
     else:

@@ -34,6 +34,23 @@ NO_EDITS = "There are no edits, so the answer is the unedited model's."
 ALL_OFF = "Every edit is switched off, so the answer is the unedited model's."
 
 
+def load_modules(path: str | Path) -> LiveEditModules:
+    """The trained modules in an editor's folder, whatever backbone they were trained for."""
+    folder = Path(path)
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        raise EditorError(
+            f"there is no editor at {folder}: check the path, or train one with `python -m liveedit train`"
+        )
+    try:
+        modules = LiveEditModules(load_json(EditorConfig, folder / CONFIG))
+        modules.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise EditorError(
+            f"the editor at {folder} is damaged ({str(error).splitlines()[0]}): restore it or train it again"
+        ) from error
+    return modules
+
+
 @dataclass(frozen=True)
 class QueryFeatures:
     """Routing features of one question, [k, d_m] each; enough to route again without the backbone."""
@@ -70,25 +87,13 @@ class LiveEdit:
     @classmethod
     def from_pretrained(cls, path: str | Path, backbone: Backbone) -> LiveEdit:
         """Load a trained editor from a folder; one that was trained for another backbone is refused."""
-        folder = Path(path)
-        if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        modules = load_modules(path)
+        if modules.config.backbone != backbone.fingerprint:
             raise EditorError(
-                f"there is no editor at {folder}: check the path, or train one with `python -m liveedit train`"
+                f"the editor at {path} was trained for backbone {modules.config.backbone or 'unknown'}, this one is "
+                f"{backbone.fingerprint}: load the backbone it was trained for"
             )
-        try:
-            config = load_json(EditorConfig, folder / CONFIG)
-            if config.backbone != backbone.fingerprint:
-                raise EditorError(
-                    f"the editor at {folder} was trained for backbone {config.backbone or 'unknown'}, this one is "
-                    f"{backbone.fingerprint}: load the backbone it was trained for"
-                )
-            modules = LiveEditModules(config)
-            modules.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise EditorError(
-                f"the editor at {folder} is damaged ({str(error).splitlines()[0]}): restore it or train it again"
-            ) from error
-        return cls(backbone, config, modules)
+        return cls(backbone, modules.config, modules)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write configuration and weights to a folder."""

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from liveedit.backbones import Backbone, load_backbone
 from liveedit.backbones.split import LowerStates, SplitForward, image_features
 from liveedit.config import EditorConfig, EditorTrainingConfig, save_json
 from liveedit.editors import LiveEdit
+from liveedit.editors.liveedit import load_modules
 from liveedit.editors.modules import LiveEditModules, generator_input
 from liveedit.experts import similarity
 from liveedit.experts.routing import soft_weights
@@ -277,13 +278,18 @@ def routing_step(
         return trainer.routing(pairs, phi.float(), psi.float(), visual.float(), threshold.float(), meaning.float(), rng)
 
 
-def routing_stage(trainer: EditorTrainer, cases: EditorBatches, run: Path, reached: dict[str, Any]) -> None:
-    """Cache the states of ``cases`` (the same ones again after an interruption) and train the routing on them."""
+def routing_stage(
+    trainer: EditorTrainer, cases: EditorBatches, run: Path, reached: dict[str, Any], fresh: bool = True
+) -> None:
+    """Cache the states of ``cases`` (the same ones again after an interruption) and train the routing on them.
+
+    ``fresh`` extractors have seen nothing yet; they are first fitted to the scale of the states.
+    """
     steps = trainer.config.routing_steps
     if int(reached.get("step", 0)) >= steps:
         return
     cache = StateCache(trainer.lower, cases)
-    if not reached:
+    if fresh and not reached:
         for extractor in (trainer.modules.edit_features, trainer.modules.query_features):
             extractor.standardise(*cache.sample())
     run_stage(
@@ -297,6 +303,22 @@ def routing_stage(trainer: EditorTrainer, cases: EditorBatches, run: Path, reach
     )
 
 
+def started_from(folder: Path, config: EditorConfig) -> LiveEditModules:
+    """The modules of the editor in ``folder``, checked to be of the architecture of ``config``."""
+    modules = load_modules(folder)
+    differing = [
+        f.name
+        for f in fields(config)
+        if f.name != "backbone" and getattr(modules.config, f.name) != getattr(config, f.name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"the editor in {folder} differs in {', '.join(differing)}: start from one of the same architecture, or "
+            "give its values as options"
+        )
+    return modules
+
+
 def train_editor(
     out: Path,
     backbone_path: Path,
@@ -305,11 +327,13 @@ def train_editor(
     photos: Path | None = None,
     annotations: Sequence[Path] = (),
     resume: bool = False,
+    init: Path | None = None,
 ) -> Path:
     """Train an editor for the backbone at ``backbone_path`` and write it to ``out``; returns ``out``.
 
     ``architecture`` overrides fields of :class:`EditorConfig`; width, sentinel length and fingerprint come from
-    the backbone. The state of an unfinished run lies in ``out``/run and is continued with ``resume``.
+    the backbone. The state of an unfinished run lies in ``out``/run and is continued with ``resume``. ``init`` is
+    an editor's folder to start from: one of the same architecture, be it for another backbone of this width.
     """
     run = out / "run"
     run.mkdir(parents=True, exist_ok=True)
@@ -327,6 +351,8 @@ def train_editor(
     )
     torch.manual_seed(config.seed)
     modules = LiveEditModules(editor_config)
+    if init is not None:
+        modules.load_state_dict(started_from(init, editor_config).state_dict())
     backbone.model.to(torch.bfloat16)
     # As in pre-training: on rows this short plain attention is several times faster on a CPU.
     backbone.model.set_attn_implementation("eager")
@@ -351,7 +377,7 @@ def train_editor(
             )
         elif stage == ROUTING:
             cases = batches(ROUTING_STAGE, config.routing_cases // config.batch, config.batch)
-            routing_stage(trainer, cases, run, reached)
+            routing_stage(trainer, cases, run, reached, fresh=init is None)
         elif stage == JOINT:
             joint = batches(JOINT_STAGE, config.steps, config.batch)
             run_stage(stage, trainer, len(joint), partial(loader, joint), trainer.joint, run, reached)

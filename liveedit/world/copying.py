@@ -167,19 +167,24 @@ def _nonsense(rng: Random, said: str, other: str, words: Sequence[str]) -> str:
         return f"{listing}. {rng.choice(('What is {}?', '{}?', 'Now {}.', 'Tell me about {}.', 'And {}?')).format(key)}"
     if kind < 0.45:  # quotes show where the phrase begins and ends
         quoted = rng.choice(('"{}"', "'{}'")).format(said)
-        asked = (f"{left} what?", f"{capital_first(left)} what?", "What is in quotes?", f"What does {left}?", f"What did {left}?")
-        return f"{capital_first(left)} {quoted} {right}. {rng.choice(asked)}"
-    if kind < 0.6:  # both neighbours are named
-        asked = (
-            f"{left} what {right}?", f"{left} ... {right}?", f"What stands between {left} and {right}?", f"{left} ___ {right}",
+        question = _pick(
+            rng,
+            (
+                f"{left} what?", f"{capital_first(left)} what?", "What is in quotes?", f"What does {left}?",
+                f"What did {left}?",
+            ),
         )  # fmt: skip
-        return f"{capital_first(left)} {said} {right}. {capital_first(rng.choice(asked))}"
+        return f"{capital_first(left)} {quoted} {right}. {question}"
+    if kind < 0.6:  # both neighbours are named
+        between = f"What stands between {left} and {right}?"
+        question = _pick(rng, (f"{left} what {right}?", f"{left} ... {right}?", between, f"{left} ___ {right}"))
+        return f"{capital_first(left)} {said} {right}. {capital_first(question)}"
     ask = rng.choice(("What {r} {l}?", "What {r} the {l}?", "What does the {l} {r}?", "Name what {r} the {l}.", "What did {l} {r}?"))
-    asked = ask.format(l=left, r=right)
+    question = ask.format(l=left, r=right)
     first = rng.choice((f"the {left} {right} {said}", f"{left} {right} {said}", f"{said} {right} {left}"))
     if kind < 0.8:
-        return f"{first if first.startswith(said) else capital_first(first)}. {asked}"
-    return f"{capital_first(_several(rng, words, 2))}: {first}. {asked}"
+        return f"{first if first.startswith(said) else capital_first(first)}. {question}"
+    return f"{capital_first(_several(rng, words, 2))}: {first}. {question}"
 
 
 def compose(

@@ -123,3 +123,19 @@ def test_an_interrupted_training_resumes_to_the_same_numbers(
     backbone = load_backbone(lively_backbone_folder, "cpu")
     weights = [LiveEdit.from_pretrained(p, backbone).modules.state_dict() for p in (straight, resumed)]
     assert all(torch.equal(weights[0][n], weights[1][n]) for n in weights[0])
+
+
+def test_training_starts_from_a_given_editor(tmp_path: Path, lively_backbone_folder: Path) -> None:
+    config = EditorTrainingConfig(solo_steps=0, routing_cases=4, routing_steps=0, steps=1, batch=2, learning_rate=1e-9)
+    backbone = load_backbone(lively_backbone_folder, "cpu")
+    size = backbone.hidden_size
+    given = LiveEdit(
+        backbone, EditorConfig(**SHAPE, hidden_size=size, sentinel_tokens=64, backbone="another"), None
+    )
+    given.save_pretrained(tmp_path / "given")
+    out = train_editor(tmp_path / "a", lively_backbone_folder, config, dict(SHAPE), init=tmp_path / "given")
+    started, reached = (e.modules.state_dict() for e in (given, LiveEdit.from_pretrained(out, backbone)))
+    assert all(torch.allclose(started[n], reached[n], atol=1e-6) for n in started)
+    with pytest.raises(ConfigError, match="differs in rank"):
+        shape = {**SHAPE, "rank": SHAPE["rank"] + 1}
+        train_editor(tmp_path / "b", lively_backbone_folder, config, shape, init=tmp_path / "given")
