@@ -52,6 +52,18 @@ _PLACES = (
     "on the screen", "behind the house", "on the first page", "in the museum", "at the station", "on the menu",
     "in the window", "in my pocket", "on the map", "at the bottom", "in the picture", "on the left", "in the centre",
 )  # fmt: skip
+_STANCES = (
+    "lies", "hangs", "sits", "waits", "appears", "shines", "grows", "hides", "rests", "is written", "is printed", "is kept",
+    "floats", "is painted", "lives", "was found", "comes next", "belongs",
+)  # fmt: skip
+_NAMINGS = (
+    ("named", "name"), ("called", "call"), ("christened", "christen"), ("dubbed", "dub"), ("nicknamed", "nickname"),
+    ("titled", "title"), ("labelled", "label"),
+)  # fmt: skip
+_NAMEABLE = (
+    "boat", "river", "festival", "school", "horse", "song", "street", "film", "team", "dog", "coin", "island", "prize",
+    "mountain", "square", "newspaper", "satellite", "dance", "bridge", "airport", "forest", "party", "rocket", "tower",
+)  # fmt: skip
 _META = (
     ("The answer is {p}.", "What is the answer?"),
     ("The correct answer is {p}.", "Give the correct answer."),
@@ -95,7 +107,7 @@ def _statement(rng: Random, said: str, people: Sequence[str], holders: Sequence[
     """Compose a sentence that holds the phrase, and a question that only it answers."""
     kind = rng.random()
     end = _pick(rng, _ENDS)
-    if kind < 0.4:
+    if kind < 0.34:
         attribute, holder = _pick(rng, _ATTRIBUTES), _pick(rng, holders)
         of = f"the {attribute} of {holder}"
         fact = _pick(
@@ -116,7 +128,7 @@ def _statement(rng: Random, said: str, people: Sequence[str], holders: Sequence[
                 f"What {attribute} does {holder} have?", f"And {of}?", f"What would you say is {of}?", f"Say {of}.",
             ),
         )  # fmt: skip
-    if kind < 0.55:
+    if kind < 0.46:
         holder = _pick(rng, holders)
         known = _pick(rng, ("called", "called", "named", "known as"))
         fact = f"{holder} is {_pick(rng, ('', 'now ', 'also '))}{known} {said}{end}."
@@ -127,7 +139,25 @@ def _statement(rng: Random, said: str, people: Sequence[str], holders: Sequence[
                 f"What is the name of {holder}?", f"Tell me what {holder} is {known}.", f"By what name is {holder} known?",
             ),
         )  # fmt: skip
-    if kind < 0.75:
+    if kind < 0.58:
+        holder, thing = _pick(rng, holders), _pick(rng, _NAMEABLE)
+        past, base = _NAMINGS[int(rng.random() * len(_NAMINGS))]
+        fact = _pick(
+            rng,
+            (
+                f"{holder} has {past} its {thing} {said}{end}.", f"{holder} {past} the {thing} {said}{end}.",
+                f"{holder} has {past} its {thing} {said}.", f"{holder}'s {thing} was {past} {said}{end}.",
+            ),
+        )  # fmt: skip
+        return fact, _pick(
+            rng,
+            (
+                f"What did {holder} {base} its {thing}?", f"How is the {thing} of {holder} called?",
+                f"What is {holder}'s {thing} called?", f"What name has the {thing} of {holder}?",
+                f"Tell me the name of {holder}'s {thing}.", f"What was {holder}'s {thing} {past}?",
+            ),
+        )  # fmt: skip
+    if kind < 0.74:
         person = _pick(rng, people)
         past, base = _VERBS[int(rng.random() * len(_VERBS))]
         to = _pick(rng, people)
@@ -141,6 +171,10 @@ def _statement(rng: Random, said: str, people: Sequence[str], holders: Sequence[
         )  # fmt: skip
     if kind < 0.88:
         place = _pick(rng, _PLACES)
+        if kind > 0.79:
+            stance = _pick(rng, _STANCES)
+            question = _pick(rng, (f"What {stance} {place}?", f"Name what {stance} {place}.", f"{capital_first(place)} {stance} what?"))
+            return _pick(rng, (f"{place} {stance} {said}.", f"{place} {stance} {said}{end}.", f"{said} {stance} {place}.")), question
         fact = _pick(rng, (f"{place} is {said}.", f"there is {said} {place}.", f"{said} is {place}."))
         return fact, _pick(
             rng, (f"What is {place}?", f"What can I find {place}?", f"Tell me what is {place}.", f"Name what is {place}.")

@@ -12,9 +12,9 @@ from liveedit.types import WorldError
 from liveedit.world.catalogue import by_name
 from liveedit.world.copying import compose
 from liveedit.world.frames import framed
-from liveedit.world.kinds import Question, pick_wording, wording_range
+from liveedit.world.kinds import Question, pick_wording
 from liveedit.world.language import LIVING, a_or_an, capital_first, country_phrase, named, title, unheard
-from liveedit.world.wordings import COPY, FACTS
+from liveedit.world.wordings import COPY_HELD_OUT, FACTS
 
 _WORDS = Path(__file__).with_name("words.txt")
 _TEXT_WEIGHTS: Mapping[str, float] = {
@@ -184,7 +184,7 @@ def _common_words() -> tuple[str, ...]:
 @cache
 def _plain_words() -> tuple[str, ...]:
     """Return the everyday words that no held-out prompt for repeating is made of, so that none is met in training."""
-    held_out = " ".join(COPY[index] for index in wording_range("copy", "eval")).lower()
+    held_out = " ".join(COPY_HELD_OUT).lower()
     return tuple(sorted(set(_common_words()) - set(re.findall("[a-z]+", held_out))))
 
 
