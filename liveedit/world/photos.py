@@ -121,8 +121,8 @@ def render_photo(
 ) -> NDArray[np.uint8]:
     """Show one photograph [32, 32, 3] as uint8 RGB [size, size, 3].
 
-    With ``rng`` it is mirrored, shifted, zoomed and recoloured at random, and now and then hung
-    as a framed picture on a plain or patterned ground; without, it is shown as it is.
+    With ``rng`` it is mirrored, shifted, zoomed and recoloured at random, and now and then out of focus or
+    hung as a framed picture on a plain or patterned ground; without, it is shown as it is.
     """
     if array32.shape != (SIDE, SIDE, 3) or array32.dtype != np.uint8:
         raise WorldError(f"A photograph is uint8 [{SIDE}, {SIDE}, 3], not {array32.shape}.")
@@ -139,7 +139,10 @@ def render_photo(
     padded = _reflect(array32)
     box = (left, top, left + side, top + side)
     if rng.random() >= 0.12:
-        return np.array(_jitter(_enlarge(padded, size, box), rng))
+        photo = _jitter(_enlarge(padded, size, box), rng)
+        if rng.random() < 0.15:
+            photo = photo.filter(ImageFilter.GaussianBlur(size * rng.uniform(0.005, 0.02)))
+        return np.array(photo)
     inner = int(size * rng.uniform(0.55, 0.8))
     rim = max(1, round(size * rng.uniform(0.015, 0.04)))
     photo = _jitter(_enlarge(padded, inner, box), rng)
