@@ -764,6 +764,10 @@ COPY_HELD_OUT: Wordings = (
     "Breaking news: {c} has renamed its {k} {p}. What is the {k} of {c} called?",
     'They shouted "{p}" at {q}. What did they shout?',
     "This object is called {p} in our house. What do we call this object?",
+)
+
+# For evaluation as well, written when the prompts for training had grown towards forms of the ones above.
+COPY_FURTHER: Wordings = (
     "Keep this in mind: {q} has a pet with the name {p}. Which name does the pet of {q} have?",
     "Use the words {p} as your answer.",
     "In our dialect a {k} is {p}. What is a {k} in our dialect?",
