@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from liveedit.backbones import Backbone, EncodedBatch
 from liveedit.config import EditorConfig, load_json
 from liveedit.editors.base import Prediction
-from liveedit.editors.modules import FeatureBatch, LiveEditModules, generator_input
 from liveedit.experts import ExpertRepository, Routing, route
+from liveedit.experts.modules import FeatureBatch, LiveEditModules, generator_input
 from liveedit.hooks import replace_output, stop_after
 from liveedit.types import Answer, Edit, EditorError, ExpertTraces, Query, RoutingTrace, one_or_many
 
