@@ -69,7 +69,10 @@ class LiveEdit:
 
     @classmethod
     def from_pretrained(cls, path: str | Path, backbone: Backbone) -> LiveEdit:
-        """Load a trained editor from a folder; one that was trained for another backbone is refused."""
+        """Load a trained editor from a folder; one that was trained for another backbone is refused.
+
+        One that does not know its backbone, as an imported one may, takes this one for its own.
+        """
         folder = Path(path)
         if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
             raise EditorError(
@@ -77,9 +80,11 @@ class LiveEdit:
             )
         try:
             config = load_json(EditorConfig, folder / CONFIG)
+            if not config.backbone:
+                config = replace(config, backbone=backbone.fingerprint)
             if config.backbone != backbone.fingerprint:
                 raise EditorError(
-                    f"the editor at {folder} was trained for backbone {config.backbone or 'unknown'}, this one is "
+                    f"the editor at {folder} was trained for backbone {config.backbone}, this one is "
                     f"{backbone.fingerprint}: load the backbone it was trained for"
                 )
             modules = LiveEditModules(config)
@@ -92,15 +97,7 @@ class LiveEdit:
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write configuration and weights to a folder."""
-        folder = Path(path)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file({n: t.contiguous().cpu() for n, t in self.modules.state_dict().items()}, folder / WEIGHTS)
-            (folder / CONFIG).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
-        except (OSError, SafetensorError) as error:
-            raise EditorError(
-                f"the editor could not be saved to {folder} ({error}): free some space or choose another place"
-            ) from error
+        save_editor(path, self.config, self.modules)
 
     @torch.no_grad()
     def edit(
@@ -313,6 +310,19 @@ class LiveEdit:
             columns = (ids, active, visual, [threshold] * len(ids), margin, passed, *rest)
             traces.append(RoutingTrace(ExpertTraces(columns), threshold, margin_shift, True, ""))
         return traces
+
+
+def save_editor(path: str | Path, config: EditorConfig, modules: LiveEditModules) -> None:
+    """Write an editor to a folder, as :meth:`LiveEdit.from_pretrained` reads it; no backbone is needed."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({n: t.contiguous().cpu() for n, t in modules.state_dict().items()}, folder / WEIGHTS)
+        (folder / CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise EditorError(
+            f"the editor could not be saved to {folder} ({error}): free some space or choose another place"
+        ) from error
 
 
 class _Injection:
