@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +87,9 @@ class EditorConfig:
         "plain", "key visual features: 'plain' (paper) or 'normed' (each query's part at unit mean square)"
     )
     max_answer_tokens: int = option(32, "longest target in tokens, stop token included")
-    backbone: str = option("", "fingerprint of the backbone this editor was trained for")
+    backbone: str = option(
+        "", "fingerprint of the backbone this editor was trained for (empty: not known, it takes the one it meets)"
+    )
 
     def __post_init__(self) -> None:
         if self.generator_signal not in ("states", "states+tokens"):
@@ -96,6 +99,8 @@ class EditorConfig:
         _at_least_one(
             self, "hidden_size", "module_dim", "rank", "queries", "heads", "sentinel_tokens", "max_answer_tokens"
         )
+        if not 0 < self.lora_scale < math.inf:
+            raise ConfigError(f"lora_scale is {self.lora_scale}: it must be a positive number")
         if self.layer < 0:
             raise ConfigError(f"layer is {self.layer}: decoder layers are counted from 0")
         if self.module_dim % self.heads or self.hidden_size % self.heads:

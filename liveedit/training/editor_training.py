@@ -27,8 +27,8 @@ from liveedit.backbones.split import LowerStates, SplitForward, image_features
 from liveedit.config import EditorConfig, EditorTrainingConfig, save_json
 from liveedit.editors import LiveEdit
 from liveedit.editors.liveedit import load_modules
-from liveedit.editors.modules import LiveEditModules, generator_input
 from liveedit.experts import similarity
+from liveedit.experts.modules import LiveEditModules, generator_input
 from liveedit.experts.routing import soft_weights
 from liveedit.losses import (
     absolute_routing_loss,

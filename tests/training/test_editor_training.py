@@ -11,7 +11,7 @@ import torch
 
 from liveedit import LiveEdit, load_backbone
 from liveedit.config import EditorConfig, EditorTrainingConfig
-from liveedit.editors.modules import LiveEditModules
+from liveedit.experts.modules import LiveEditModules
 from liveedit.training.editor_samples import JOINT_STAGE, SOLO_STAGE, EditorBatch, EditorBatches
 from liveedit.training.editor_training import EditorTrainer, train_editor
 from liveedit.types import ConfigError
