@@ -61,8 +61,13 @@ def add_config_options(
         if only and field.name not in only:
             continue
         default = (defaults or {}).get(field.name, field.default)
+        flag = "--" + field.name.replace("_", "-")
+        if hints[field.name] is bool:
+            text = f"{field.metadata.get('help', '')} (default: {'yes' if default else 'no'})".replace("%", "%%")
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
+            continue
         parser.add_argument(
-            "--" + field.name.replace("_", "-"),
+            flag,
             type=hints[field.name],
             default=default,
             metavar=hints[field.name].__name__.upper(),

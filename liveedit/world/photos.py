@@ -10,6 +10,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -21,6 +22,7 @@ from liveedit.world.grounds import draw_ground, sample_ground
 
 SIDE = 32  # pixels
 SPLITS = ("train", "test")
+HELD_BACK = 50  # of a set's photographs, one in this many is held back for validation
 CLASSES = (
     "airplane",
     "automobile",
@@ -66,6 +68,21 @@ class PhotoSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def hold_back(self, every: int = HELD_BACK) -> tuple[PhotoSet, PhotoSet]:
+        """Two sets: these photographs without every ``every``-th, and those, for validation.
+
+        The order is sorted by class, so both have all classes in proportion.
+        """
+        kept = np.arange(len(self)) % every == every - 1
+        if kept.sum() < 2:
+            raise WorldError(
+                f"To hold one photograph in {every} back takes {2 * every} of them, the archive has {len(self)}."
+            )
+        rest, held_back = copy(self), copy(self)
+        rest.images, rest.labels = self.images[~kept], self.labels[~kept]
+        held_back.images, held_back.labels = self.images[kept], self.labels[kept]
+        return rest, held_back
 
     def answer(self, index: int) -> str:
         """The word by which an answer calls the thing in photograph ``index``."""
