@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 from liveedit import Edit, ExpertRepository, LiveEdit, Query, load_backbone
 from liveedit.attribution import visual_feature_heatmaps
-from liveedit.editors.modules import generator_input
+from liveedit.experts.modules import generator_input
 from liveedit.world.cases import Case, default_vocabulary, sample_case
 from liveedit.world.scenes import render
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +87,9 @@ class EditorConfig:
         "plain", "key visual features: 'plain' (paper) or 'normed' (each query's part at unit mean square)"
     )
     max_answer_tokens: int = option(32, "longest target in tokens, stop token included")
-    backbone: str = option("", "fingerprint of the backbone this editor was trained for")
+    backbone: str = option(
+        "", "fingerprint of the backbone this editor was trained for (empty: not known, it takes the one it meets)"
+    )
 
     def __post_init__(self) -> None:
         if self.generator_signal not in ("states", "states+tokens"):
@@ -96,6 +99,8 @@ class EditorConfig:
         _at_least_one(
             self, "hidden_size", "module_dim", "rank", "queries", "heads", "sentinel_tokens", "max_answer_tokens"
         )
+        if not 0 < self.lora_scale < math.inf:
+            raise ConfigError(f"lora_scale is {self.lora_scale}: it must be a positive number")
         if self.layer < 0:
             raise ConfigError(f"layer is {self.layer}: decoder layers are counted from 0")
         if self.module_dim % self.heads or self.hidden_size % self.heads:
@@ -157,16 +162,52 @@ class EditorTrainingConfig:
     warmup: int = option(100, "steps of linear warm-up")
     locality_direction: str = option("before||after", "KL of Eq. 11: 'before||after' (paper) or 'after||before'")
     relative_candidates: str = option("2B", "candidates of Eq. 16: '2B' (paper) or 'B' (released)")
+    absolute_loss: bool = option(True, "train with l_sr1 (Eq. 15); without it, the paper's ablation '- l_sr1'")
+    relative_loss: bool = option(True, "train with l_sr2 (Eq. 16); without it, the paper's ablation '- l_sr2'")
+    layer_twice: bool = option(
+        False, "apply layer l_e once more to the edited states in training, as the released code does by mistake"
+    )
+    chat_template: bool = option(
+        True, "ask in the backbone's chat template; without it, bare prompts with the benchmarks' answer cue"
+    )
+    mixed_precision: str = option(
+        "bf16", "what the backbone and the products of the editor compute in: 'no' (float32), 'bf16' or 'fp16' (GPU)"
+    )
+    recompute: bool = option(
+        False, "run the layers above l_e a second time in the backward pass instead of keeping their activations"
+    )
+    accumulation: int = option(
+        1, "batches whose gradients make one step; the effective batch is batch x accumulation x processes"
+    )
+    validate_every: int = option(0, "steps between validations on held-out cases (0: never)")
+    validation_cases: int = option(192, "held-out cases of a validation")
+    patience: int = option(0, "validations without a lower loss after which a stage ends (0: never)")
+    export: str = option("best", "weights that a stage ends with when it validates: 'best' or 'last'")
     save_every: int = option(200, "steps between checkpoints")
     log_every: int = option(20, "steps between lines of the curve")
 
     def __post_init__(self) -> None:
+        if self.mixed_precision not in ("no", "bf16", "fp16"):
+            raise ConfigError(f"mixed_precision is {self.mixed_precision!r}: choose 'no', 'bf16' or 'fp16'")
+        if self.export not in ("best", "last"):
+            raise ConfigError(f"export is {self.export!r}: choose 'best' or 'last'")
+        if self.patience and not self.validate_every:
+            raise ConfigError(f"patience is {self.patience}, but nothing is validated: set validate_every")
         if self.locality_direction not in ("before||after", "after||before"):
             raise ConfigError(
                 f"locality_direction is {self.locality_direction!r}: choose 'before||after' or 'after||before'"
             )
         if self.relative_candidates not in ("2B", "B"):
             raise ConfigError(f"relative_candidates is {self.relative_candidates!r}: choose '2B' or 'B'")
-        _at_least_one(self, "solo_batch", "save_every", "log_every")
-        if self.batch < 2:
-            raise ConfigError(f"batch is {self.batch}: it must be at least 2, the losses compare an edit with others")
+        _at_least_one(self, "solo_batch", "accumulation", "validation_cases", "save_every", "log_every")
+        for name in ("batch", "routing_batch"):
+            if getattr(self, name) < 2:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}: it must be at least 2, the losses compare an edit with others"
+                )
+        if self.routing_steps and self.routing_cases < self.batch:
+            raise ConfigError(
+                f"routing_cases is {self.routing_cases}: it must be at least {self.batch}, one batch, or routing_steps 0"
+            )
+        if not self.solo_steps + self.routing_steps + self.steps:
+            raise ConfigError("all three stages have 0 steps: set solo_steps, routing_steps or steps")

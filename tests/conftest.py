@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,8 @@ from PIL import Image
 from liveedit.backbones import Backbone, load_backbone
 from liveedit.config import EditorConfig
 from liveedit.editors import LiveEdit
-from liveedit.editors.modules import LiveEditModules
 from liveedit.experts import ExpertRepository
+from liveedit.experts.modules import LiveEditModules
 from liveedit.training.architecture import build_model, build_processor, build_tokenizer
 from liveedit.types import Edit
 from liveedit.world.questions import corpus
@@ -165,3 +166,65 @@ def publish(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def released_checkpoint() -> Callable[..., dict[str, Any]]:
+    """Makes the content of an authors' checkpoint with random weights, as their training saves it."""
+
+    def make(d: int, d_m: int, r: int, k: int, n_v: int, seed: int = 0) -> dict[str, Any]:
+        random = torch.Generator().manual_seed(seed)
+
+        def draw(*shape: int, scale: float = 1.0, mean: float = 0.0) -> torch.Tensor:
+            return mean + scale * torch.randn(*shape, generator=random)
+
+        def norm(name: str) -> dict[str, torch.Tensor]:
+            return {f"{name}weight": draw(d, scale=0.3, mean=1.0), f"{name}bias": draw(d, scale=0.3)}
+
+        def attention(name: str, width: int) -> dict[str, torch.Tensor]:
+            made = {}
+            for part, size in (("q_mlp", d_m), ("k_mlp", d), ("v_mlp", d)):
+                made[f"{name}.{part}.weight"] = draw(width, size, scale=1.5 / size**0.5)
+                made[f"{name}.{part}.bias"] = draw(width, scale=0.3)
+            return made
+
+        def extractor() -> dict[str, torch.Tensor]:
+            return {
+                "eqe1": draw(1, k, d_m),
+                "eqe2": draw(1, k, d_m),
+                **norm("layer_norm1."),
+                **norm("layer_norm2."),
+                **attention("ca_query_info_ext1", d_m),
+                **attention("ca_vision_info_ext", d_m),
+                **attention("ca_query_info_ext2", d_m),
+            }
+
+        def generator() -> dict[str, torch.Tensor]:
+            return {"phi": draw(1, r, d_m), **attention("ca_lora", d), **norm("layer_norm.")}
+
+        # As after training, both sides see nearly alike: a picture resembles itself more than it does the sentinel.
+        edit_side = extractor()
+        input_side = {name: value + draw(*value.shape, scale=0.1) for name, value in edit_side.items()}
+        parts = {
+            "edit_extractor": edit_side,
+            "inpt_extractor": {"vis_rep_prot": draw(1, n_v, d), **input_side},
+            "moegen_c": generator(),
+            "moegen_r": generator(),
+            "instant_reps_norm": norm(""),
+        }
+        weight = torch.nn.Parameter(torch.ones(2))
+        optimizer = torch.optim.Adam([weight])
+        weight.sum().backward()
+        optimizer.step()
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.1 ** (step > 10000))
+        return {
+            "i": 3000,
+            "epoch": 2,
+            "loss": 1.5,
+            "ema_loss": 1.4,
+            "train_modules": {name: OrderedDict(values) for name, values in parts.items()},
+            "opt": optimizer.state_dict(),
+            "lr_scheduler": schedule.state_dict(),
+        }
+
+    return make

@@ -65,6 +65,9 @@ def test_a_whole_number_may_stand_for_a_float() -> None:
         {"layer": -1},
         {"heads": 3},
         {"module_dim": 1028, "heads": 8},
+        {"lora_scale": 0.0},
+        {"lora_scale": float("nan")},
+        {"lora_scale": float("inf")},
     ],
 )
 def test_impossible_editors_are_refused(change: dict[str, object]) -> None:

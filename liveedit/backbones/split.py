@@ -8,10 +8,12 @@ architecture's masks or positions are rebuilt here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from liveedit.backbones.base import Backbone
 from liveedit.hooks import capture_call
@@ -43,7 +45,7 @@ class SplitForward:
             raise BackboneError(
                 f"{type(decoder).__name__} has no final norm that could be found: its editor cannot be trained"
             )
-        self.backbone, self.norm = backbone, norm
+        self.backbone, self.norm, self.layer = backbone, norm, backbone.layers[layer]
         self.above: list[nn.Module] = list(backbone.layers[layer + 1 :])
         self.next: nn.Module = self.above[0] if self.above else norm
 
@@ -64,12 +66,24 @@ class SplitForward:
         hidden, arguments = call.first()
         return LowerStates(hidden, arguments)
 
-    def upper(self, states: LowerStates, hidden: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-        """Final normed states [R, T, d] from (edited) layer-l_e states; ``rows`` selects some of the R rows."""
+    def upper(
+        self,
+        states: LowerStates,
+        hidden: torch.Tensor,
+        rows: torch.Tensor | None = None,
+        again: bool = False,
+        recompute: bool = False,
+    ) -> torch.Tensor:
+        """Final normed states [R, T, d] from (edited) layer-l_e states; ``rows`` selects some of the R rows.
+
+        ``again`` applies layer l_e to those states once more before the layers above it. ``recompute`` keeps each
+        layer's input alone for the backward pass, which then runs the layer a second time.
+        """
         count = states.hidden.shape[0]
         arguments = {n: _select(v, rows, count) for n, v in states.arguments.items()}
-        for layer in self.above:
-            output = layer(hidden, **arguments)
+        for layer in [self.layer, *self.above] if again else self.above:
+            run = partial(checkpoint, layer, use_reentrant=False) if recompute else layer
+            output = run(hidden, **arguments)
             hidden = output[0] if isinstance(output, tuple) else output
         return self.norm(hidden)
 

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "train": "liveedit.cli.train",
     "pretrain": "liveedit.cli.pretrain",
     "world": "liveedit.cli.world",
+    "import-reference": "liveedit.cli.import_reference",
     "serve": "liveedit.cli.serve",
 }
 

@@ -61,8 +61,13 @@ def add_config_options(
         if only and field.name not in only:
             continue
         default = (defaults or {}).get(field.name, field.default)
+        flag = "--" + field.name.replace("_", "-")
+        if hints[field.name] is bool:
+            text = f"{field.metadata.get('help', '')} (default: {'yes' if default else 'no'})".replace("%", "%%")
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
+            continue
         parser.add_argument(
-            "--" + field.name.replace("_", "-"),
+            flag,
             type=hints[field.name],
             default=default,
             metavar=hints[field.name].__name__.upper(),
@@ -95,7 +100,10 @@ def load_editor(args: argparse.Namespace) -> LiveEdit:
 
 
 def editor_config(args: argparse.Namespace) -> EditorConfig:
-    """The editor's configuration alone: enough to read and write edits, without loading any model."""
+    """The editor's configuration: enough to read and write edits, without loading any model.
+
+    Only an editor that does not know its backbone has to be loaded with the one at hand, to which its edits belong.
+    """
     from liveedit.config import EditorConfig, load_json
     from liveedit.types import EditorError
 
@@ -104,7 +112,8 @@ def editor_config(args: argparse.Namespace) -> EditorConfig:
         raise EditorError(
             f"there is no editor at {args.editor}: check the path, or train one with `python -m liveedit train`"
         )
-    return load_json(EditorConfig, path)
+    config = load_json(EditorConfig, path)
+    return config if config.backbone else load_editor(args).config
 
 
 def load_edits(path: str | Path, config: EditorConfig, create: bool = False) -> ExpertRepository:

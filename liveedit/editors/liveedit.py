@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from liveedit.backbones import Backbone, EncodedBatch
 from liveedit.config import EditorConfig, load_json
 from liveedit.editors.base import Prediction
-from liveedit.editors.modules import FeatureBatch, LiveEditModules, generator_input
 from liveedit.experts import ExpertRepository, Routing, route
+from liveedit.experts.modules import FeatureBatch, LiveEditModules, generator_input
 from liveedit.hooks import replace_output, stop_after
 from liveedit.types import Answer, Edit, EditorError, ExpertTraces, Query, RoutingTrace, one_or_many
 
@@ -32,6 +32,23 @@ CONFIG = "config.json"
 NO_IMAGE = "There is no picture in the question, so there is nothing to route by: the answer is the unedited model's."
 NO_EDITS = "There are no edits, so the answer is the unedited model's."
 ALL_OFF = "Every edit is switched off, so the answer is the unedited model's."
+
+
+def load_modules(path: str | Path) -> LiveEditModules:
+    """The trained modules in an editor's folder, whatever backbone they were trained for."""
+    folder = Path(path)
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        raise EditorError(
+            f"there is no editor at {folder}: check the path, or train one with `python -m liveedit train`"
+        )
+    try:
+        modules = LiveEditModules(load_json(EditorConfig, folder / CONFIG))
+        modules.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise EditorError(
+            f"the editor at {folder} is damaged ({str(error).splitlines()[0]}): restore it or train it again"
+        ) from error
+    return modules
 
 
 @dataclass(frozen=True)
@@ -69,38 +86,24 @@ class LiveEdit:
 
     @classmethod
     def from_pretrained(cls, path: str | Path, backbone: Backbone) -> LiveEdit:
-        """Load a trained editor from a folder; one that was trained for another backbone is refused."""
-        folder = Path(path)
-        if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        """Load a trained editor from a folder; one that was trained for another backbone is refused.
+
+        One that does not know its backbone, as an imported one may, takes this one for its own.
+        """
+        modules = load_modules(path)
+        config = modules.config
+        if not config.backbone:
+            config = replace(config, backbone=backbone.fingerprint)
+        if config.backbone != backbone.fingerprint:
             raise EditorError(
-                f"there is no editor at {folder}: check the path, or train one with `python -m liveedit train`"
+                f"the editor at {path} was trained for backbone {config.backbone}, this one is "
+                f"{backbone.fingerprint}: load the backbone it was trained for"
             )
-        try:
-            config = load_json(EditorConfig, folder / CONFIG)
-            if config.backbone != backbone.fingerprint:
-                raise EditorError(
-                    f"the editor at {folder} was trained for backbone {config.backbone or 'unknown'}, this one is "
-                    f"{backbone.fingerprint}: load the backbone it was trained for"
-                )
-            modules = LiveEditModules(config)
-            modules.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise EditorError(
-                f"the editor at {folder} is damaged ({str(error).splitlines()[0]}): restore it or train it again"
-            ) from error
         return cls(backbone, config, modules)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write configuration and weights to a folder."""
-        folder = Path(path)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file({n: t.contiguous().cpu() for n, t in self.modules.state_dict().items()}, folder / WEIGHTS)
-            (folder / CONFIG).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
-        except (OSError, SafetensorError) as error:
-            raise EditorError(
-                f"the editor could not be saved to {folder} ({error}): free some space or choose another place"
-            ) from error
+        save_editor(path, self.config, self.modules)
 
     @torch.no_grad()
     def edit(
@@ -313,6 +316,19 @@ class LiveEdit:
             columns = (ids, active, visual, [threshold] * len(ids), margin, passed, *rest)
             traces.append(RoutingTrace(ExpertTraces(columns), threshold, margin_shift, True, ""))
         return traces
+
+
+def save_editor(path: str | Path, config: EditorConfig, modules: LiveEditModules) -> None:
+    """Write an editor to a folder, as :meth:`LiveEdit.from_pretrained` reads it; no backbone is needed."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({n: t.contiguous().cpu() for n, t in modules.state_dict().items()}, folder / WEIGHTS)
+        (folder / CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise EditorError(
+            f"the editor could not be saved to {folder} ({error}): free some space or choose another place"
+        ) from error
 
 
 class _Injection:

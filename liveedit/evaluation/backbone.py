@@ -58,6 +58,8 @@ def _fact(flags: bool) -> Wanted:
     return wanted
 
 
+FURTHER = "copy, further forms"
+
 # Group: numbers of objects in its scenes, and which of a scene's questions belong to it.
 SCENE_GROUPS: dict[str, tuple[tuple[int, ...], Wanted]] = {
     "name": ((1,), _of("name")),
@@ -87,7 +89,7 @@ def evaluate_backbone(
 
     Keys: ``format``, ``backbone`` (fingerprint), ``seed``, ``per_kind`` and ``groups``: by group ``n`` and
     ``accuracy`` (exact match in percent). Groups are those of :data:`SCENE_GROUPS`, "photographs" (only with
-    ``photos``, which should be the archive's test split), "copy" and "text facts".
+    ``photos``, which should be the archive's test split), "copy", "text facts" and "copy, further forms".
     """
     if per_kind < 1:
         raise InputError(f"{per_kind} questions a group were asked for: ask for at least 1")
@@ -120,7 +122,7 @@ def evaluate_backbone(
 
 def group_items(seed: int, photos: PhotoSet | None = None) -> dict[str, Iterator[Item]]:
     """The questions of every group as endless streams (photographs end), each with its own random numbers."""
-    names = [*SCENE_GROUPS, "photographs", "copy", "text facts"]
+    names = [*SCENE_GROUPS, "photographs", "copy", "text facts", FURTHER]
     random: dict[str, tuple[np.random.Generator, Random]] = {}
     for number, name in enumerate(names):
         rng = np.random.default_rng([seed, STREAM, number])
@@ -131,6 +133,7 @@ def group_items(seed: int, photos: PhotoSet | None = None) -> dict[str, Iterator
     vocabulary = default_vocabulary()
     streams["copy"] = _text_items(lambda dice: ask_copy(dice, vocabulary, "eval"), random["copy"][1])
     streams["text facts"] = _text_items(lambda dice: ask_text(dice, "eval"), random["text facts"][1])
+    streams[FURTHER] = _text_items(lambda dice: ask_copy(dice, vocabulary, "eval", "copy further"), random[FURTHER][1])
     return streams
 
 

@@ -1,7 +1,11 @@
-"""Experts on plain tensors: attention, generator, feature extractors, routing, repository. No transformers."""
+"""Experts on plain tensors: attention, generator, feature extractors, routing, repository, the authors' checkpoint.
+
+No transformers.
+"""
 
 from liveedit.experts.features import FeatureExtractor
 from liveedit.experts.generator import ExpertGenerator, GeneratorInput
+from liveedit.experts.reference import ReferenceEditor, ReferenceExpert, ReferenceTrace, load_reference
 from liveedit.experts.repository import Expert, ExpertRepository
 from liveedit.experts.routing import Routing, apply_residual, route, similarity
 
@@ -11,8 +15,12 @@ __all__ = [
     "ExpertRepository",
     "FeatureExtractor",
     "GeneratorInput",
+    "ReferenceEditor",
+    "ReferenceExpert",
+    "ReferenceTrace",
     "Routing",
     "apply_residual",
+    "load_reference",
     "route",
     "similarity",
 ]

@@ -73,17 +73,22 @@ def route(
     return Routing(visual, threshold, passed, prompt, absolute, relative, weight)
 
 
-def apply_residual(
-    hidden: torch.Tensor, normed: torch.Tensor, U: torch.Tensor, V: torch.Tensor, weight: torch.Tensor
-) -> torch.Tensor:
-    """Add the fused residual of Eq. 6: hidden + sum_e weight_e * relu(normed U_e^T) V_e.
+def fused_residual(normed: torch.Tensor, U: torch.Tensor, V: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The term that Eq. 6 adds: sum_e weight_e * relu(normed U_e^T) V_e, [B, T, d].
 
-    ``hidden`` and ``normed`` [B, T, d] (``normed`` is the editor's LayerNorm of ``hidden``), ``U`` and ``V``
-    [E, r, d] shared by all rows or [B, E, r, d], ``weight`` [B, E]. Returns [B, T, d] in ``hidden``'s type.
+    ``normed`` [B, T, d] is the editor's LayerNorm of the hidden states, ``U`` and ``V`` [E, r, d] are shared by all
+    rows or [B, E, r, d], ``weight`` [B, E]. Without experts (E = 0) it is zero.
     """
     if U.dim() == 3:
-        U, V = U.expand(hidden.shape[0], *U.shape), V.expand(hidden.shape[0], *V.shape)
+        U, V = U.expand(normed.shape[0], *U.shape), V.expand(normed.shape[0], *V.shape)
     rank = U.shape[-2]
     gates = F.relu(normed @ U.flatten(1, 2).transpose(1, 2))
     gates = gates * weight.repeat_interleave(rank, dim=1)[:, None, :]
-    return hidden + (gates @ V.flatten(1, 2)).to(hidden.dtype)
+    return gates @ V.flatten(1, 2)
+
+
+def apply_residual(
+    hidden: torch.Tensor, normed: torch.Tensor, U: torch.Tensor, V: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """Eq. 6: ``hidden`` [B, T, d] plus :func:`fused_residual`, in ``hidden``'s type."""
+    return hidden + fused_residual(normed, U, V, weight).to(hidden.dtype)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerFast
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from liveedit.training.architecture import ANSWER_CUE, IMAGE_SIZE
-from liveedit.training.samples import IMAGE_TOKENS, to_pixels
+from liveedit.training.layouts import RowLayout
 from liveedit.world.cases import Case, content_of, draw_target, sample_case
 from liveedit.world.photos import PhotoSet, render_photo
 from liveedit.world.questions import photo_question
@@ -83,12 +83,17 @@ class Pairs:
             meanings,
         )
 
+    def to(self, device: torch.device) -> Pairs:
+        """The same on another device."""
+        related, same = self.related.to(device), self.same_meaning.to(device)
+        return replace(self, related=related, same_meaning=same, locality_kind=self.locality_kind.to(device))
+
 
 @dataclass
 class EditorBatch:
     """B edits as R = 4B rows, ordered edit, text generality, image generality, locality (B of each).
 
-    ``pixels`` [P, 3, 112, 112]; ``which`` [R] each row's picture; ``ids``, ``mask``, ``positions`` [R, T]
+    ``pixels`` [P, 3, H, W]; ``which`` [R] each row's picture; ``ids``, ``mask``, ``positions`` [R, T]
     left-padded; ``vision``, ``prompt``, ``answer`` bool [R, T], the answer with its stop token;
     ``pairs`` says what the edits have to do with each other.
     """
@@ -103,10 +108,14 @@ class EditorBatch:
     answer: torch.Tensor
     pairs: Pairs
 
+    def to(self, device: torch.device) -> EditorBatch:
+        """The same on another device."""
+        return EditorBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
-def shown(scene: Scene) -> Shown:
-    """A scene's picture and content."""
-    return Shown(render(scene, IMAGE_SIZE), frozenset(str(glyph) for glyph, _ in content_of(scene)))
+
+def shown(scene: Scene, size: int) -> Shown:
+    """A scene's picture of ``size`` pixels a side, and its content."""
+    return Shown(render(scene, size), frozenset(str(glyph) for glyph, _ in content_of(scene)))
 
 
 class EditorBatches(Dataset[EditorBatch]):
@@ -118,16 +127,15 @@ class EditorBatches(Dataset[EditorBatch]):
         stage: int,
         steps: int,
         batch: int,
-        tokenizer: PreTrainedTokenizerFast,
+        layout: RowLayout,
         vocabulary: Sequence[str],
         photos: PhotoSet | None,
         exchanges: Sequence[tuple[str, str, str]],
         split: str = "train",
     ) -> None:
         self.seed, self.stage, self.steps, self.batch, self.split = seed, stage, steps, batch, split
-        self.tokenizer, self.vocabulary, self.photos, self.exchanges = tokenizer, vocabulary, photos, exchanges
+        self.layout, self.vocabulary, self.photos, self.exchanges = layout, vocabulary, photos, exchanges
         self.answers = list(dict.fromkeys(a for _, _, a in exchanges))
-        self.image_id = int(tokenizer.convert_tokens_to_ids("<image>"))  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return self.steps
@@ -144,17 +152,18 @@ class EditorBatches(Dataset[EditorBatch]):
         case = sample_case(rng, pixels, self.split, self.vocabulary, self.answers)
         kind = rng.choices((UNRELATED, SAME_PICTURE, NEAR_MISS), (0.34, 0.33, 0.33))[0]
         probe = (case.unrelated, case.same_picture, case.near_miss)[kind]
-        picture = shown(case.scene)
+        size = self.layout.side
+        picture = shown(case.scene, size)
         item = Item(
             picture,
-            shown(case.redrawn),
+            shown(case.redrawn, size),
             case.prompt,
             case.rephrase,
             case.target,
             case.meaning,
             kind,
             # The first stage asks no locality question, so its picture need not be drawn.
-            shown(probe.scene) if self.stage != SOLO_STAGE and kind != SAME_PICTURE else picture,
+            shown(probe.scene, size) if self.stage != SOLO_STAGE and kind != SAME_PICTURE else picture,
             probe.prompt,
             probe.truth,
             probe.meaning,
@@ -183,7 +192,8 @@ class EditorBatches(Dataset[EditorBatch]):
 
         def view(number: int) -> Shown:
             assert self.photos is not None
-            return Shown(render_photo(self.photos.images[number], IMAGE_SIZE, pixels), frozenset({f"photo {number}"}))
+            drawn = render_photo(self.photos.images[number], self.layout.side, pixels)
+            return Shown(drawn, frozenset({f"photo {number}"}))
 
         asked = [photo_question(self.photos.answer(index), rng, self.split) for _ in range(2)]
         prompt, again, meaning = asked[0].prompt, asked[1].prompt, ("photo", asked[0].kind)
@@ -228,29 +238,25 @@ class EditorBatches(Dataset[EditorBatch]):
             pictures += [get(i).pixels for i in items]
             which += list(range(start, start + count))
         which = which[:count] + which[:count] + which[count:]
-        texts = self.tokenizer(
-            [p + ANSWER_CUE for p in prompts] + [" " + a.strip() for a in answers], add_special_tokens=False
-        )["input_ids"]
-        rows = [(texts[r], texts[len(prompts) + r] + [self.tokenizer.eos_token_id]) for r in range(len(prompts))]
-        length = max(IMAGE_TOKENS + len(p) + len(a) for p, a in rows)
-        ids = torch.full((len(rows), length), self.tokenizer.pad_token_id)
-        masks = {name: torch.zeros(len(rows), length, dtype=torch.bool) for name in ("vision", "prompt", "answer")}
-        for r, (p, a) in enumerate(rows):
-            start = length - IMAGE_TOKENS - len(p) - len(a)
-            ends = (start, start + IMAGE_TOKENS, length - len(a), length)
-            ids[r, ends[0] : ends[1]] = self.image_id
-            ids[r, ends[1] :] = torch.tensor(p + a)
-            for name, left, right in zip(masks, ends[:3], ends[1:], strict=True):
-                masks[name][r, left:right] = True
-        attention = (masks["vision"] | masks["prompt"] | masks["answer"]).long()
         contents, elsewhere = [i.picture.content for i in items], [i.locality.content for i in items]
         meanings = [i.meaning for i in items] + [i.locality_meaning for i in items]
         return EditorBatch(
-            pixels=to_pixels(pictures),
+            pixels=self.layout.pixels(pictures),
             which=torch.tensor(which),
-            ids=ids,
-            mask=attention,
-            positions=(attention.cumsum(1) - 1).clamp(min=0),
-            **masks,
+            **self.layout.rows(prompts, answers),
             pairs=Pairs.of(contents, elsewhere, meanings, torch.tensor([i.locality_kind for i in items])),
         )
+
+
+def sources(photos: PhotoSet | None, exchanges: Sequence[tuple[str, str, str]], vocabulary: Sequence[str]) -> str:
+    """A checksum of the data that batches are drawn from."""
+    digest = hashlib.sha256(json.dumps([list(exchanges), list(vocabulary)]).encode())
+    if photos is not None:
+        digest.update(photos.images.tobytes())
+        digest.update(photos.labels.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def loader(batches: EditorBatches, numbers: Sequence[int]) -> DataLoader[EditorBatch]:
+    """The batches of these numbers, prepared by one background process."""
+    return DataLoader(Subset(batches, numbers), batch_size=None, num_workers=1, prefetch_factor=6)

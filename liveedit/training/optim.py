@@ -46,13 +46,18 @@ class MasterOptimizer:
         self.adamw = torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
 
     def step(self, factor: float, max_norm: float = 1.0) -> float:
-        """One update with the learning rate times ``factor``; returns the gradient's norm before clipping."""
+        """One update with the learning rate times ``factor``; returns the gradient's norm before clipping.
+
+        With a norm that is not finite nothing is updated.
+        """
         for param, master in zip(self.params, self.masters, strict=True):
             if param.grad is None:
                 param.grad = torch.zeros_like(param)
             master.grad = param.grad.float()
             param.grad = None
         norm = float(torch.nn.utils.clip_grad_norm_(self.masters, max_norm))
+        if not math.isfinite(norm):
+            return norm
         for optimizer in (self.muon, self.adamw):
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * factor

@@ -8,11 +8,11 @@ a checkpoint holds the optimiser too, so an interrupted run resumes to the same 
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
-import sys
-import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from liveedit.config import PretrainConfig, save_json
 from liveedit.training.annotations import answers_of, read_exchanges
 from liveedit.training.architecture import build_model, build_processor, build_tokenizer
-from liveedit.training.optim import MasterOptimizer, cosine
-from liveedit.training.records import STATE, Curve, save_state
+from liveedit.training.loop import Learner, Pace, Validation, run_stage
+from liveedit.training.optim import MasterOptimizer
+from liveedit.training.records import CURVE, STATE, load_state
 from liveedit.training.samples import (
     IGNORE,
     IMAGE_TOKENS,
@@ -43,6 +43,9 @@ from liveedit.types import ConfigError
 from liveedit.world.catalogue import glyphs
 from liveedit.world.photos import PhotoSet
 from liveedit.world.questions import common_words, corpus
+
+VISION, LANGUAGE = "vision", "language"
+FINAL_RATE = 0.02  # factor of the learning rate at the end of a stage
 
 
 def vocabulary_of(exchanges: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -153,7 +156,7 @@ class Backbone(nn.Module):
         return total, seen
 
 
-def validate(backbone: Backbone, dataset: LanguageBatches) -> dict[str, float]:
+def measure(backbone: Backbone, dataset: LanguageBatches) -> dict[str, float]:
     """Mean of the language figures over a held-out dataset."""
     sums: dict[str, float] = {}
     with torch.no_grad():
@@ -161,7 +164,7 @@ def validate(backbone: Backbone, dataset: LanguageBatches) -> dict[str, float]:
             _, seen = backbone.language(dataset[step], 0.0)
             for name, value in seen.items():
                 sums[name] = sums.get(name, 0.0) + value / len(dataset)
-    return {f"held_out_{name}": value for name, value in sums.items()}
+    return sums
 
 
 def pretrain(
@@ -189,8 +192,13 @@ def pretrain(
     backbone = Backbone(model)
     state: dict[str, Any] = {}
     if resume and (run / STATE).exists():
-        state = torch.load(run / STATE, weights_only=True)
-        backbone.load_state_dict(state["model"])
+        state = load_state(run / STATE)
+        try:
+            backbone.load_state_dict(state["model"])
+        except (KeyError, RuntimeError) as error:
+            raise ConfigError(
+                f"the checkpoint in {run} is of a backbone of other sizes: --resume with the options it was begun with"
+            ) from error
     packer = Packer(tokenizer, config.text_tokens)
     vision = VisionBatches(config.seed, config.vision_steps, config.vision_scenes, photo_set, config.vision_photos)
     language = LanguageBatches(
@@ -207,17 +215,17 @@ def pretrain(
         copy_share=config.copy_share,
     )
     held_out = LanguageBatches(config.seed, 4, packer, 48, 8, None, vocabulary, (), split="eval")
-    if state.get("stage", "vision") == "vision":
+    if state.get("stage", VISION) == VISION:
         tower = [(n, p) for n, p in backbone.named_parameters() if "vision_tower" in n or "patch_head" in n]
-        run_stage("vision", backbone, tower, vision, None, config, run, state)
+        run_pretraining(VISION, backbone, tower, vision, None, config, run, state)
         state = {}
     everything = list(backbone.named_parameters())
-    run_stage("language", backbone, everything, language, held_out, config, run, state)
+    run_pretraining(LANGUAGE, backbone, everything, language, held_out, config, run, state)
     # The weights were used in bfloat16 throughout, so nothing is lost by storing them so.
     backbone.llava.eval().save_pretrained(out)
     build_processor(tokenizer).save_pretrained(out)
     save_json(config, out / "pretraining.json")
-    shutil.copy(run / "curve.jsonl", out / "curve.jsonl")
+    shutil.copy(run / CURVE, out / CURVE)
     return out
 
 
@@ -233,7 +241,39 @@ def prepare_tokenizer(
     return tokenizer
 
 
-def run_stage(
+class Pretraining(Learner):
+    """A stage of pre-training: some of the backbone's parameters under the optimiser of float32 masters."""
+
+    def __init__(
+        self, stage: str, backbone: Backbone, named: list[tuple[str, nn.Parameter]], config: PretrainConfig
+    ) -> None:
+        self.stage, self.backbone, self.config = stage, backbone, config
+        # A tied matrix appears once; parameters that a stage does not reach simply get a zero gradient.
+        self.optimizer = MasterOptimizer(named, config.learning_rate, config.weight_decay)
+
+    def learn(self, batch: Any, number: int, last: bool) -> dict[str, float]:
+        """Add the gradient of a vision or a language batch."""
+        if self.stage == VISION:
+            loss, seen = self.backbone.vision(batch)
+        else:
+            loss, seen = self.backbone.language(batch, self.config.dense_weight)
+        loss.backward()
+        return {"loss": float(loss.detach()), **seen}
+
+    def update(self, factor: float) -> bool:
+        """One step of Muon and AdamW."""
+        return math.isfinite(self.optimizer.step(factor))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights and the optimiser."""
+        return {"model": self.backbone.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the optimiser, whose masters set the weights that it trains."""
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def run_pretraining(
     stage: str,
     backbone: Backbone,
     named: list[tuple[str, nn.Parameter]],
@@ -241,46 +281,11 @@ def run_stage(
     held_out: LanguageBatches | None,
     config: PretrainConfig,
     run: Path,
-    state: dict[str, Any],
+    reached: dict[str, Any],
 ) -> None:
-    """One stage from its first step, or from the step in ``state``, to its last."""
-    # A tied matrix appears once; parameters that a stage does not reach simply get a zero gradient.
-    optimizer = MasterOptimizer(named, config.learning_rate, config.weight_decay)
-    first = 0
-    if state.get("stage") == stage:
-        optimizer.load_state_dict(state["optimizer"])
-        first = int(state["step"])
+    """One stage from its first step, or from the checkpoint ``reached``, to its last."""
     total = len(dataset)  # type: ignore[arg-type]
-    curve = Curve(run / "curve.jsonl", stage, first)
-    bar = tqdm(total=total, initial=first, desc=stage, file=sys.stderr, mininterval=5)
-    began, sums, count = time.monotonic(), dict[str, float](), 0
-    for step, batch in enumerate(loader(dataset, first), start=first):
-        if stage == "vision":
-            loss, seen = backbone.vision(batch)
-        else:
-            loss, seen = backbone.language(batch, config.dense_weight)
-        if not torch.isfinite(loss):
-            raise ConfigError(
-                f"the loss is not finite at step {step} of stage {stage}: lower --learning-rate and --resume"
-            )
-        loss.backward()
-        optimizer.step(cosine(step, total, config.warmup, 0.02))
-        for name, value in {"loss": float(loss.detach()), **seen}.items():
-            sums[name] = sums.get(name, 0.0) + value
-        count += 1
-        bar.update()
-        done = step + 1
-        if done % config.log_every == 0 or done == total:
-            means = {name: round(value / count, 4) for name, value in sums.items()}
-            if held_out is not None and (done % (10 * config.log_every) == 0 or done == total):
-                means.update({n: round(v, 4) for n, v in validate(backbone, held_out).items()})
-            seconds = round(time.monotonic() - began, 1)
-            curve.add(stage=stage, step=step, seconds=seconds, **means)
-            bar.set_postfix(loss=means["loss"])
-            sums, count = {}, 0
-        if done % config.save_every == 0 or done == total:
-            save_state(
-                run / STATE,
-                {"stage": stage, "step": done, "model": backbone.state_dict(), "optimizer": optimizer.state_dict()},
-            )
-    bar.close()
+    pace = Pace(total, config.warmup, FINAL_RATE, config.log_every, config.save_every)
+    watched = Validation(partial(measure, backbone, held_out), 10 * config.log_every) if held_out is not None else None
+    learner = Pretraining(stage, backbone, named, config)
+    run_stage(stage, learner, partial(loader, dataset), pace, run, reached, watched)

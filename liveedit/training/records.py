@@ -1,31 +1,74 @@
-"""What a training run leaves on disk: its curve as JSON lines, and checkpoints written atomically."""
+"""What a training run leaves on disk: its curve as JSON lines, checkpoints written atomically, TensorBoard's events."""
 
 from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from liveedit.types import ConfigError, DataError
+
 STATE = "training-state.pt"
+CURVE = "curve.jsonl"
+EVENTS = "tensorboard"
 
 
 class Curve:
-    """Appends one JSON object a line to a file; a resumed run first drops the lines it will repeat."""
+    """Appends one JSON object a line to ``run``/curve.jsonl; a resumed run first drops the lines it will repeat.
 
-    def __init__(self, path: Path, stage: str, step: int) -> None:
-        self.path = path
-        if path.exists():
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            kept = [row for row in rows if row["stage"] != stage or row["step"] < step]
-            path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    With ``tensorboard`` the figures also go to event files, one folder a stage, under ``run``/tensorboard.
+    """
 
-    def add(self, **values: Any) -> None:
+    def __init__(self, run: Path, stage: str, step: int, tensorboard: bool = False) -> None:
+        self.path, self.stage = run / CURVE, stage
+        if self.path.exists():
+            kept = [row for row in read_curve(self.path) if row["stage"] != stage or row["step"] < step]
+            self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self.writer: Any = None
+        if tensorboard:
+            check_tensorboard()
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(run / EVENTS / stage), purge_step=step)  # type: ignore[no-untyped-call]
+
+    def add(self, step: int, seconds: float, **figures: float) -> None:
         """Append one line."""
         with self.path.open("a") as handle:
-            handle.write(json.dumps(values) + "\n")
+            handle.write(json.dumps({"stage": self.stage, "step": step, "seconds": seconds, **figures}) + "\n")
+        if self.writer is not None:
+            for name, value in figures.items():
+                self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write out the events that TensorBoard's writer still holds."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """The lines of a curve; a last one that an interruption cut short is left out."""
+    lines = path.read_text().splitlines()
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise DataError(f"line {number} of the curve {path} is damaged: remove the file and resume") from error
+    return rows
+
+
+def check_tensorboard() -> None:
+    """Refuse to write TensorBoard's events where its package, which is no dependency of ours, is missing."""
+    if find_spec("tensorboard") is None:
+        raise ConfigError(
+            "--tensorboard needs the package tensorboard: run `pip install tensorboard`, or leave the option out "
+            f"({CURVE} is written in any case)"
+        )
 
 
 def save_state(path: Path, payload: dict[str, Any]) -> None:
@@ -33,3 +76,17 @@ def save_state(path: Path, payload: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     torch.save(payload, part)
     os.replace(part, path)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the unpickler raise errors of any type
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"the checkpoint {path} cannot be read ({reason}): restore it, or begin the training anew in another folder"
+        ) from error
+    if not isinstance(state, dict):
+        raise DataError(f"{path} is not a checkpoint of a training: begin the training anew in another folder")
+    return state

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from liveedit.types import WorldError
-from liveedit.world.wordings import COPY, FACTS, PICTURE, SEEN, TEXT, Wordings, eval_start
+from liveedit.world.wordings import COPY, COPY_FURTHER, COPY_HELD_OUT, FACTS, PICTURE, SEEN, TEXT, Wordings, eval_start
 from liveedit.world.wordings_facts import MORE_FACTS
 from liveedit.world.wordings_picture import MORE_PICTURE
 
@@ -35,7 +35,8 @@ def _tables() -> dict[str, tuple[Wordings, int]]:
     tables = {kind: _split(table, MORE_PICTURE.get(kind, ())) for kind, table in PICTURE.items()}
     texts = {key: FACTS[key] for key in FACTS if key != "country"} | dict(TEXT)
     tables |= {f"text:{key}": _split(table, MORE_FACTS.get(key, ())) for key, table in texts.items()}
-    tables["copy"] = _split(COPY)
+    tables["copy"] = (*COPY, *COPY_HELD_OUT), len(COPY)
+    tables["copy further"] = COPY_FURTHER, 0
     for key in FACTS:
         # Wordings for pictures only join both ends; the last of them is for evaluation.
         shared, start = _split(FACTS[key], (*SEEN[key][:-1], *MORE_FACTS.get(key, ())))

@@ -10,6 +10,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -21,6 +22,7 @@ from liveedit.world.grounds import draw_ground, sample_ground
 
 SIDE = 32  # pixels
 SPLITS = ("train", "test")
+HELD_BACK = 50  # of a set's photographs, one in this many is held back for validation
 CLASSES = (
     "airplane",
     "automobile",
@@ -66,6 +68,21 @@ class PhotoSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def hold_back(self, every: int = HELD_BACK) -> tuple[PhotoSet, PhotoSet]:
+        """Two sets: these photographs without every ``every``-th, and those, for validation.
+
+        The order is sorted by class, so both have all classes in proportion.
+        """
+        kept = np.arange(len(self)) % every == every - 1
+        if kept.sum() < 2:
+            raise WorldError(
+                f"To hold one photograph in {every} back takes {2 * every} of them, the archive has {len(self)}."
+            )
+        rest, held_back = copy(self), copy(self)
+        rest.images, rest.labels = self.images[~kept], self.labels[~kept]
+        held_back.images, held_back.labels = self.images[kept], self.labels[kept]
+        return rest, held_back
 
     def answer(self, index: int) -> str:
         """The word by which an answer calls the thing in photograph ``index``."""
@@ -121,8 +138,8 @@ def render_photo(
 ) -> NDArray[np.uint8]:
     """Show one photograph [32, 32, 3] as uint8 RGB [size, size, 3].
 
-    With ``rng`` it is mirrored, shifted, zoomed and recoloured at random, and now and then hung
-    as a framed picture on a plain or patterned ground; without, it is shown as it is.
+    With ``rng`` it is mirrored, shifted, zoomed and recoloured at random, and now and then out of focus or
+    hung as a framed picture on a plain or patterned ground; without, it is shown as it is.
     """
     if array32.shape != (SIDE, SIDE, 3) or array32.dtype != np.uint8:
         raise WorldError(f"A photograph is uint8 [{SIDE}, {SIDE}, 3], not {array32.shape}.")
@@ -139,7 +156,10 @@ def render_photo(
     padded = _reflect(array32)
     box = (left, top, left + side, top + side)
     if rng.random() >= 0.12:
-        return np.array(_jitter(_enlarge(padded, size, box), rng))
+        photo = _jitter(_enlarge(padded, size, box), rng)
+        if rng.random() < 0.15:
+            photo = photo.filter(ImageFilter.GaussianBlur(size * rng.uniform(0.005, 0.02)))
+        return np.array(photo)
     inner = int(size * rng.uniform(0.55, 0.8))
     rim = max(1, round(size * rng.uniform(0.015, 0.04)))
     photo = _jitter(_enlarge(padded, inner, box), rng)

@@ -12,9 +12,9 @@ from liveedit.types import WorldError
 from liveedit.world.catalogue import by_name
 from liveedit.world.copying import compose
 from liveedit.world.frames import framed
-from liveedit.world.kinds import Question, pick_wording, wording_range
+from liveedit.world.kinds import Question, pick_wording
 from liveedit.world.language import LIVING, a_or_an, capital_first, country_phrase, named, title, unheard
-from liveedit.world.wordings import COPY, FACTS
+from liveedit.world.wordings import COPY_FURTHER, COPY_HELD_OUT, FACTS
 
 _WORDS = Path(__file__).with_name("words.txt")
 _TEXT_WEIGHTS: Mapping[str, float] = {
@@ -105,8 +105,11 @@ def ask_text(rng: Random, split: str = "train") -> Question:
     return Question(f"text:{key}", framed(template.format_map(fields), rng, split), answer, wording, None)
 
 
-def ask_copy(rng: Random, vocabulary: Sequence[str], split: str = "train") -> Question:
-    """Ask for a phrase of one to five words to be repeated; the answer is that very phrase."""
+def ask_copy(rng: Random, vocabulary: Sequence[str], split: str = "train", kind: str = "copy") -> Question:
+    """Ask for a phrase of one to five words to be repeated; the answer is that very phrase.
+
+    ``kind`` "copy further" has wordings for evaluation alone.
+    """
     if not vocabulary:
         raise WorldError("There are no words to repeat: the vocabulary is empty.")
     parts: list[str] = []
@@ -133,7 +136,7 @@ def ask_copy(rng: Random, vocabulary: Sequence[str], split: str = "train") -> Qu
         else:
             holders = [title(rng.choice(countries)[0]) if kind < 0.8 else rng.choice(people)]
         return Question("copy", compose(rng, phrase, other, people, holders, _plain_words()), phrase, COMPOSED, None)
-    wording, template = pick_wording("copy", rng, split)
+    wording, template = pick_wording(kind, rng, split)
     person = rng.choice(_PEOPLE)
     country = rng.choice(countries)[0]
     lower = template[0].islower()
@@ -144,7 +147,7 @@ def ask_copy(rng: Random, vocabulary: Sequence[str], split: str = "train") -> Qu
         k=rng.choice(_THINGS),
         c=country if lower or rng.random() < 0.3 else title(country),
     )
-    return Question("copy", prompt, phrase, wording, None)
+    return Question(kind, prompt, phrase, wording, None)
 
 
 def _photo_category(label: str) -> str | None:
@@ -184,7 +187,7 @@ def _common_words() -> tuple[str, ...]:
 @cache
 def _plain_words() -> tuple[str, ...]:
     """Return the everyday words that no held-out prompt for repeating is made of, so that none is met in training."""
-    held_out = " ".join(COPY[index] for index in wording_range("copy", "eval")).lower()
+    held_out = " ".join((*COPY_HELD_OUT, *COPY_FURTHER)).lower()
     return tuple(sorted(set(_common_words()) - set(re.findall("[a-z]+", held_out))))
 
 

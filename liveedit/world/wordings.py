@@ -749,7 +749,10 @@ COPY: Wordings = (
     "It was changed from {k} to {p}. What was it changed to?",
     "Fact: the {k} of {c} is {p}. Tell me the {k} of {c}.",
     "Not {k} but {p} is correct. What is correct?",
-    # From here on for evaluation only.
+)
+
+# For evaluation only.
+COPY_HELD_OUT: Wordings = (
     'Please say the words "{p}".',
     "Echo: {p}",
     "The secret word is {p}. Tell me the secret word.",
@@ -761,4 +764,14 @@ COPY: Wordings = (
     "Breaking news: {c} has renamed its {k} {p}. What is the {k} of {c} called?",
     'They shouted "{p}" at {q}. What did they shout?',
     "This object is called {p} in our house. What do we call this object?",
+)
+
+# For evaluation as well, written when the prompts for training had grown towards forms of the ones above.
+COPY_FURTHER: Wordings = (
+    "Keep this in mind: {q} has a pet with the name {p}. Which name does the pet of {q} have?",
+    "Use the words {p} as your answer.",
+    "In our dialect a {k} is {p}. What is a {k} in our dialect?",
+    "{Q} has put {p} on the board. What is on the board?",
+    "The radio says that {c} sells {p}. What does {c} sell?",
+    "My grandmother always says {p}. What does my grandmother always say?",
 )

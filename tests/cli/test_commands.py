@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import subprocess
@@ -15,8 +16,9 @@ import pytest
 from PIL import Image
 
 from liveedit import cli
-from liveedit.cli import COMMANDS, main, sentence_of
+from liveedit.cli import COMMANDS, main, options, sentence_of, train
 from liveedit.cli.edit import spoken
+from liveedit.config import EditorTrainingConfig
 from liveedit.editors import LiveEdit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -253,6 +255,14 @@ def test_missing_models_are_one_sentence(
         ["train", "--out", "OUT", "--save-every", "0"],
         ["train", "--out", "OUT", "--generator-signal", "words"],
         ["train", "--out", "OUT", "--batch", "1"],
+        ["train", "--out", "OUT", "--accumulation", "0"],
+        ["train", "--out", "OUT", "--mixed-precision", "fp8"],
+        ["train", "--out", "OUT", "--mixed-precision", "fp16", "--device", "cpu"],
+        ["train", "--out", "OUT", "--device", "warp-drive"],
+        ["train", "--out", "OUT", "--export", "worst"],
+        ["train", "--out", "OUT", "--patience", "2"],
+        ["train", "--out", "OUT", "--routing-cases", "3"],
+        ["train", "--out", "OUT", "--solo-steps", "0", "--routing-steps", "0", "--steps", "0"],
         ["train", "--out", "OUT", "--backbone", "OUT/none"],
         ["pretrain", "--out", "OUT", "--annotations", "OUT/none.json"],
     ],
@@ -308,3 +318,15 @@ def test_python_dash_m_works_in_a_process_of_its_own(edits: Path, models: list[s
     command[-3] = "no-such-editor"
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "no-such-editor" in sentence(refused.returncode, refused.stderr)
+
+
+def test_switches_of_training_have_a_yes_and_a_no() -> None:
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    for words, wanted in (
+        ([], (True, True, False)),
+        (["--no-absolute-loss", "--layer-twice"], (False, True, True)),
+        (["--no-relative-loss", "--no-layer-twice"], (True, False, False)),
+    ):
+        config = options.config_from(parser.parse_args(["--out", "x", *words]), EditorTrainingConfig)
+        assert (config.absolute_loss, config.relative_loss, config.layer_twice) == wanted

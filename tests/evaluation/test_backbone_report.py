@@ -73,7 +73,7 @@ def test_photographs_run_out_and_the_real_model_answers(
     monkeypatch.setattr(module, "SCENE_GROUPS", {"name": module.SCENE_GROUPS["name"]})
     result = evaluate_backbone(tiny_backbone, 0, 4, photos=Photos())  # type: ignore[arg-type]
     assert {name: group["n"] for name, group in result["groups"].items()} == {
-        "name": 4, "photographs": 3, "copy": 4, "text facts": 4,
+        "name": 4, "photographs": 3, "copy": 4, "text facts": 4, "copy, further forms": 4,
     }  # fmt: skip
 
 

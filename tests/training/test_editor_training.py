@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
 import random
+import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from PIL import Image
 
 from liveedit import LiveEdit, load_backbone
 from liveedit.config import EditorConfig, EditorTrainingConfig
-from liveedit.editors.modules import LiveEditModules
-from liveedit.training.editor_samples import JOINT_STAGE, SOLO_STAGE, EditorBatch, EditorBatches
-from liveedit.training.editor_training import EditorTrainer, train_editor
-from liveedit.types import ConfigError
+from liveedit.experts.modules import LiveEditModules
+from liveedit.hooks import replace_output
+from liveedit.training import loop
+from liveedit.training.editor_losses import EditorTrainer
+from liveedit.training.editor_samples import JOINT_STAGE, ROUTING_STAGE, SOLO_STAGE, EditorBatch, EditorBatches
+from liveedit.training.editor_training import train_editor
+from liveedit.training.layouts import RowLayout
+from liveedit.training.records import STATE, load_state
+from liveedit.training.state_cache import Shard, StateCache
+from liveedit.types import ConfigError, EditorError, LiveEditError
 from liveedit.world.cases import default_vocabulary
 
 SHAPE = {"layer": 1, "module_dim": 32, "rank": 4, "queries": 2, "heads": 4, "lora_scale": 1.0,
@@ -30,7 +43,7 @@ def trainer(lively_backbone_folder: Path) -> EditorTrainer:
 
 
 def batch_of(trainer: EditorTrainer, stage: int, size: int = 4) -> EditorBatch:
-    return EditorBatches(0, stage, 5, size, trainer.backbone.tokenizer, default_vocabulary(), None, ())[1]
+    return EditorBatches(0, stage, 5, size, RowLayout(trainer.backbone), default_vocabulary(), None, ())[1]
 
 
 def step(trainer: EditorTrainer, stage: int, times: int) -> list[float]:
@@ -75,8 +88,6 @@ def test_the_trained_residual_is_the_one_of_inference(trainer: EditorTrainer) ->
         U, V = trainer.experts(batch, states.hidden)
         edited = trainer.modules.residual(states.hidden, U[:, None], V[:, None], torch.ones(2, 1))
         logits, gold, number = trainer.logits(batch, states, edited, torch.arange(2), torch.arange(2))
-    from liveedit.hooks import replace_output
-
     rows = batch.which[:2]
     inputs = {"input_ids": batch.ids[:2], "attention_mask": batch.mask[:2], "position_ids": batch.positions[:2],
               "pixel_values": batch.pixels[rows]}  # fmt: skip
@@ -91,18 +102,140 @@ def test_the_trained_residual_is_the_one_of_inference(trainer: EditorTrainer) ->
     assert number.tolist() == sorted(number.tolist())
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5])
-def test_an_interrupted_training_resumes_to_the_same_numbers(
-    lively_backbone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
-) -> None:
-    config = EditorTrainingConfig(
-        solo_steps=2, solo_batch=2, routing_cases=4, routing_batch=3, routing_steps=2, steps=2, batch=2, memory=8,
-        warmup=1, log_every=1, save_every=1,
-    )  # fmt: skip
-    straight = train_editor(tmp_path / "a", lively_backbone_folder, config, dict(SHAPE))
-    from liveedit.training import editor_training
+def test_the_frozen_half_runs_without_a_graph(trainer: EditorTrainer) -> None:
+    batch = batch_of(trainer, JOINT_STAGE)
+    assert not any(p.requires_grad for p in trainer.backbone.model.parameters())
+    states = trainer.lower(batch, torch.arange(16))
+    assert states.hidden.grad_fn is None and not states.hidden.requires_grad
+    tensors = [v for value in states.arguments.values() for v in (value if isinstance(value, tuple) else (value,))]
+    assert not any(v.requires_grad for v in tensors if torch.is_tensor(v))
+    # The graph of the loss begins at the editor's modules: it reaches each of their parameters and nothing else.
+    loss, _ = trainer.joint(batch, random.Random(0))
+    leaves, seen, open_nodes = set(), set(), [loss.grad_fn]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.add(node.variable)
+        open_nodes += [after for after, _ in node.next_functions]
+    assert leaves == set(trainer.modules.parameters())
 
-    real, calls = editor_training.save_state, []
+
+def routing_loss(trainer: EditorTrainer, **switches: bool) -> tuple[torch.Tensor, dict[str, float]]:
+    """The routing stage's loss on six cases, without a memory."""
+    config = replace(trainer.config, memory=0, routing_batch=6, **switches)
+    judge = EditorTrainer(trainer.backbone, trainer.modules, config)
+    trainer.modules.zero_grad()
+    return judge.routing(StateCache([Shard.of(trainer.lower, batch_of(trainer, ROUTING_STAGE, 6))]), random.Random(2))
+
+
+def test_each_soft_routing_loss_can_be_left_out(trainer: EditorTrainer) -> None:
+    whole, seen = routing_loss(trainer)
+    assert whole.item() == pytest.approx(seen["hard"] + seen["absolute"] + seen["relative"], rel=1e-5)
+    for switch, name in (("absolute_loss", "absolute"), ("relative_loss", "relative")):
+        less, figures = routing_loss(trainer, **{switch: False})
+        assert figures == seen, "what is left out is still measured"
+        assert less.item() == pytest.approx(whole.item() - seen[name], rel=1e-5)
+    hard, _ = routing_loss(trainer, absolute_loss=False, relative_loss=False)
+    assert hard.item() == pytest.approx(seen["hard"], rel=1e-5)
+    # Prompt features serve soft routing alone, so nothing trains them now.
+    hard.backward()
+    gradients = {n: p.grad for n, p in trainer.modules.edit_features.named_parameters()}
+    assert gradients["prompt_queries"] is None and gradients["visual_queries"] is not None
+
+
+def test_layer_twice_is_a_model_with_that_layer_doubled(trainer: EditorTrainer) -> None:
+    """Independently: a copy of the model in which a copy of layer l_e follows the edited layer."""
+    batch = batch_of(trainer, SOLO_STAGE, 2)
+    doubled = copy.deepcopy(trainer.backbone.model)
+    decoder = doubled.get_decoder()
+    decoder.layers = torch.nn.ModuleList([*decoder.layers[:2], copy.deepcopy(decoder.layers[1]), *decoder.layers[2:]])
+    decoder.config.num_hidden_layers += 1
+    states = trainer.lower(batch, torch.arange(2))
+    with torch.no_grad():
+        U, V = trainer.experts(batch, states.hidden)
+
+        def edit(hidden: torch.Tensor) -> torch.Tensor:
+            return trainer.modules.residual(hidden, U[:, None], V[:, None], torch.ones(2, 1))
+
+        rows = torch.arange(2)
+        logits, _, _ = trainer.logits(batch, states, edit(states.hidden), rows, rows, again=True)
+        once, _, _ = trainer.logits(batch, states, edit(states.hidden), rows, rows)
+        with replace_output(decoder.layers[1], edit):
+            whole = doubled(
+                input_ids=batch.ids[:2], attention_mask=batch.mask[:2], position_ids=batch.positions[:2],
+                pixel_values=batch.pixels[batch.which[:2]], use_cache=False,
+            ).logits  # fmt: skip
+    before = torch.zeros_like(batch.answer[:2])
+    before[:, :-1] = batch.answer[:2, 1:]
+    assert torch.allclose(whole[before], logits, atol=1e-4)
+    assert not torch.allclose(once, logits, atol=1e-2)
+
+
+@pytest.mark.parametrize("stage", [SOLO_STAGE, JOINT_STAGE])
+def test_layer_twice_changes_what_is_trained_and_not_the_unedited_reference(
+    trainer: EditorTrainer, stage: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = EditorTrainer(trainer.backbone, trainer.modules, replace(trainer.config, layer_twice=True))
+    calls = []
+    real = twice.split.upper
+
+    def upper(states: Any, hidden: torch.Tensor, rows: torch.Tensor, again: bool, **more: Any) -> torch.Tensor:
+        calls.append((again, hidden.requires_grad))
+        return real(states, hidden, rows, again, **more)
+
+    monkeypatch.setattr(twice.split, "upper", upper)
+    batch = batch_of(trainer, stage)
+    loss, _ = twice.solo(batch) if stage == SOLO_STAGE else twice.joint(batch, random.Random(0))
+    other, _ = trainer.solo(batch) if stage == SOLO_STAGE else trainer.joint(batch, random.Random(0))
+    assert loss.item() != other.item()
+    assert calls == [(True, True)] + [(False, False)] * (stage == JOINT_STAGE)
+
+
+def test_recomputing_the_upper_layers_changes_nothing(trainer: EditorTrainer) -> None:
+    batch = batch_of(trainer, JOINT_STAGE)
+    found = []
+    for recompute in (False, True):
+        judge = EditorTrainer(trainer.backbone, trainer.modules, replace(trainer.config, recompute=recompute))
+        trainer.modules.zero_grad()
+        loss, _ = judge.joint(batch, random.Random(0))
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in trainer.modules.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert all(p.grad is None for p in trainer.backbone.model.parameters())
+
+
+# Everything that a resumed run has to take up: accumulation, a memory, validation with its best weights, a cache.
+FULL = EditorTrainingConfig(
+    solo_steps=2, solo_batch=2, routing_cases=4, routing_batch=3, routing_steps=2, steps=2, batch=2, memory=8,
+    warmup=1, log_every=1, save_every=1, accumulation=2, validate_every=1, validation_cases=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fresh_accelerator() -> None:
+    """accelerate keeps a precision for the process's life, and another file's tests may have had another."""
+    AcceleratorState._reset_state(True)
+
+
+@pytest.fixture(scope="module")
+def straight(lively_backbone_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training without interruption."""
+    return train_editor(tmp_path_factory.mktemp("straight"), lively_backbone_folder, FULL, dict(SHAPE))
+
+
+def curve_of(out: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (out / "run" / "curve.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 5])
+def test_an_interrupted_training_resumes_to_the_same_numbers(
+    straight: Path, lively_backbone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    real, calls = loop.save_state, []
 
     def interrupted(path: Path, payload: dict[str, object]) -> None:
         real(path, payload)
@@ -110,16 +243,111 @@ def test_an_interrupted_training_resumes_to_the_same_numbers(
         if len(calls) == stop:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(editor_training, "save_state", interrupted)
+    monkeypatch.setattr(loop, "save_state", interrupted)
+    out, cache = tmp_path / "b", tmp_path / "states"
     with pytest.raises(KeyboardInterrupt):
-        train_editor(tmp_path / "b", lively_backbone_folder, config, dict(SHAPE))
-    monkeypatch.setattr(editor_training, "save_state", real)
+        train_editor(out, lively_backbone_folder, FULL, dict(SHAPE), cache=cache)
+    monkeypatch.setattr(loop, "save_state", real)
     with pytest.raises(ConfigError, match="--resume"):
-        train_editor(tmp_path / "b", lively_backbone_folder, config, dict(SHAPE))
-    resumed = train_editor(tmp_path / "b", lively_backbone_folder, config, dict(SHAPE), resume=True)
-    curves = [[json.loads(line)["loss"] for line in (p / "run" / "curve.jsonl").read_text().splitlines()]
-              for p in (straight, resumed)]  # fmt: skip
-    assert curves[0] == curves[1]
+        train_editor(out, lively_backbone_folder, FULL, dict(SHAPE))
+    resumed = train_editor(out, lively_backbone_folder, FULL, dict(SHAPE), resume=True, cache=cache)
+    assert curve_of(straight) == curve_of(resumed)
     backbone = load_backbone(lively_backbone_folder, "cpu")
     weights = [LiveEdit.from_pretrained(p, backbone).modules.state_dict() for p in (straight, resumed)]
     assert all(torch.equal(weights[0][n], weights[1][n]) for n in weights[0])
+    states = [load_state(p / "run" / STATE) for p in (straight, resumed)]
+    assert states[0]["watch"] == states[1]["watch"]
+    memories = [state["memory"][0]["features"] for state in states]
+    assert len(memories[0]) == 8 and all(torch.equal(a, b) for a, b in zip(*memories, strict=True))
+
+
+def test_a_stage_ends_with_its_best_weights_and_the_last_ones_stay_beside(straight: Path) -> None:
+    rows = [row for row in curve_of(straight) if row["stage"] == "joint"]
+    best = load_state(straight / "run" / "best-joint.pt")
+    losses = [row["held_out_loss"] for row in rows]
+    assert best["loss"] == pytest.approx(min(losses), abs=1e-4) and best["step"] == losses.index(min(losses)) + 1
+    assert {f"held_out_{name}" for name in ("reliability", "locality", "own_passed")} <= set(rows[0])
+    # A crowd of the held-out batch alone: nothing remembered of training takes part.
+    assert rows[-1]["held_out_crowd"] == 2 and rows[-1]["crowd"] > 2
+    last = load_state(straight / "run" / STATE)
+    assert last["step"] == 2 and last["stage"] == "joint"
+
+
+def test_the_exported_weights_are_the_best_or_the_last(
+    lively_backbone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A learning rate that ruins the second step: the first one's weights are the best."""
+    config = replace(FULL, solo_steps=0, routing_steps=0, learning_rate=0.1, warmup=0, accumulation=1)
+    backbone = load_backbone(lively_backbone_folder, "cpu")
+    supply = iter([1.0, 2.0] * 2)
+    monkeypatch.setattr("liveedit.training.validation.HeldOut.measure", lambda self: {"loss": next(supply)})
+    for export in ("best", "last"):
+        out = train_editor(tmp_path / export, lively_backbone_folder, replace(config, export=export), dict(SHAPE))
+        exported = LiveEdit.from_pretrained(out, backbone).modules.state_dict()
+        best, last = load_state(out / "run" / "best-joint.pt"), load_state(out / "run" / STATE)
+        wanted, other = (best, last) if export == "best" else (last, best)
+        assert best["step"] == 1
+        assert all(torch.equal(exported[n], wanted["modules"][n]) for n in exported)
+        assert not all(torch.equal(exported[n], other["modules"][n]) for n in exported)
+
+
+def test_a_training_is_not_continued_with_other_settings(
+    straight: Path, lively_backbone_folder: Path, tmp_path: Path
+) -> None:
+    def resumed(config: EditorTrainingConfig, **shape: Any) -> None:
+        train_editor(straight, lively_backbone_folder, config, {**SHAPE, **shape}, resume=True)
+
+    with pytest.raises(ConfigError, match="begun with batch 2, not 3"):
+        resumed(replace(FULL, batch=3))
+    with pytest.raises(ConfigError, match="begun with rank 4, not 3"):
+        resumed(FULL, rank=3)
+    with pytest.raises(ConfigError, match="begun with absolute_loss True, not False"):
+        resumed(replace(FULL, absolute_loss=False))
+    (tmp_path / "run").mkdir()
+    torch.save({"stage": "vision", "step": 3}, tmp_path / "run" / STATE)
+    with pytest.raises(ConfigError, match="holds no training of an editor"):
+        train_editor(tmp_path, lively_backbone_folder, FULL, dict(SHAPE), resume=True)
+
+
+def test_impossible_architectures_are_refused_before_training(lively_backbone_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(EditorError, match="layer 3 is outside"):
+        train_editor(tmp_path, lively_backbone_folder, FULL, {**SHAPE, "layer": 3})
+    with pytest.raises(ConfigError, match="layer_twice needs a layer above"):
+        train_editor(tmp_path, lively_backbone_folder, replace(FULL, layer_twice=True), {**SHAPE, "layer": 2})
+
+
+def photographs(path: Path, count: int) -> Path:
+    """An archive of ``count`` training and as many test photographs."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), (9, 99, 199)).save(buffer, "JPEG")
+    with zipfile.ZipFile(path, "w") as archive:
+        for split in ("train", "test"):
+            for number in range(count):
+                archive.writestr(f"{split}/cat/{number:04d}.jpg", buffer.getvalue())
+    return path
+
+
+def test_photographs_are_held_back_only_to_validate(lively_backbone_folder: Path, tmp_path: Path) -> None:
+    from liveedit.training.editor_training import read_cases
+
+    backbone = load_backbone(lively_backbone_folder, "cpu")
+    archive = photographs(tmp_path / "photos.zip", 100)
+    for every, kept in ((0, (100, None)), (5, (98, 2))):
+        photos = read_cases(backbone, replace(FULL, validate_every=every), archive, ()).photos
+        assert tuple(p and len(p) for p in (photos["train"], photos["eval"])) == kept
+    with pytest.raises(LiveEditError, match="takes 100"):
+        read_cases(backbone, FULL, photographs(tmp_path / "few.zip", 99), ())
+
+
+def test_training_starts_from_a_given_editor(tmp_path: Path, lively_backbone_folder: Path) -> None:
+    config = EditorTrainingConfig(solo_steps=0, routing_cases=4, routing_steps=0, steps=1, batch=2, learning_rate=1e-9)
+    backbone = load_backbone(lively_backbone_folder, "cpu")
+    architecture = EditorConfig(**SHAPE, hidden_size=backbone.hidden_size, sentinel_tokens=64, backbone="another")
+    given = LiveEdit(backbone, architecture)
+    given.save_pretrained(tmp_path / "given")
+    out = train_editor(tmp_path / "a", lively_backbone_folder, config, dict(SHAPE), init=tmp_path / "given")
+    started, reached = (e.modules.state_dict() for e in (given, LiveEdit.from_pretrained(out, backbone)))
+    assert all(torch.allclose(started[n], reached[n], atol=1e-6) for n in started)
+    with pytest.raises(ConfigError, match="differs in rank"):
+        shape = {**SHAPE, "rank": SHAPE["rank"] + 1}
+        train_editor(tmp_path / "b", lively_backbone_folder, config, shape, init=tmp_path / "given")

@@ -124,3 +124,16 @@ def test_random_pictures_follow_their_generator() -> None:
 def test_wrong_arrays_are_refused() -> None:
     with pytest.raises(WorldError, match="uint8"):
         render_photo(np.zeros((16, 16, 3), dtype=np.uint8))
+
+
+def test_held_back_photographs_are_every_fiftieth_and_no_other(tmp_path: Path) -> None:
+    members = {f"train/{name}/{i:04d}.jpg": _jpeg((i, i, i)) for name in ("cat", "dog") for i in range(75)}
+    photos = PhotoSet(_archive(tmp_path / "photos.zip", members), "train")
+    rest, held_back = photos.hold_back()
+    assert len(rest) == 147 and len(held_back) == 3
+    assert held_back.labels.tolist() == [3, 5, 5]
+    assert np.array_equal(held_back.images, photos.images[[49, 99, 149]])
+    assert np.array_equal(rest.images, np.delete(photos.images, [49, 99, 149], 0))
+    assert len(photos) == 150
+    with pytest.raises(WorldError, match="takes 100 of them, the archive has 98"):
+        PhotoSet(_archive(tmp_path / "few.zip", dict(list(members.items())[:98])), "train").hold_back()

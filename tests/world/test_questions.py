@@ -30,8 +30,8 @@ def test_every_kind_has_enough_wordings_and_keeps_its_last_ones_for_evaluation()
     for kind in q.KINDS:
         table = q.wordings(kind)
         train, held = q.wording_range(kind, "train"), q.wording_range(kind, "eval")
-        assert len(table) >= 14, kind
-        assert len(held) >= (5 if kind == "copy" else 3), kind
+        assert len(table) >= (6 if kind == "copy further" else 14), kind
+        assert len(held) >= (5 if kind.startswith("copy") else 3), kind
         assert (train.stop, held.stop) == (held.start, len(table))
         assert len(set(table)) == len(table), kind
         trained = {table[i].lower().strip("?. ") for i in train}
@@ -46,6 +46,8 @@ def test_prompts_of_different_kinds_never_collide():
             asked = [ask(found, kind, subject, rng, split) for kind, subject in kinds_for(found)]
             asked += [q.ask_text(rng, split) for _ in range(4)]
             asked += [q.photo_question("dog", rng, split), q.ask_copy(rng, ["cat", "paris"], split)]
+            if split == "eval":
+                asked.append(q.ask_copy(rng, ["cat", "paris"], split, "copy further"))
             for question in asked:
                 key = question.prompt.lower().strip("?. ")
                 assert seen.setdefault(key, (question.kind, split)) == (question.kind, split), key

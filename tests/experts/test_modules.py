@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from liveedit.config import EditorConfig
-from liveedit.editors.modules import LiveEditModules
 from liveedit.experts import similarity
+from liveedit.experts.modules import LiveEditModules
 
 
 @torch.no_grad()

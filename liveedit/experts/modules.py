@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from liveedit.config import EditorConfig
-from liveedit.experts import ExpertGenerator, FeatureExtractor, GeneratorInput, apply_residual
+from liveedit.experts.features import FeatureExtractor
+from liveedit.experts.generator import ExpertGenerator, GeneratorInput
+from liveedit.experts.routing import apply_residual
 
 
 @dataclass
@@ -53,7 +55,7 @@ class LiveEditModules(nn.Module):
         )
 
     def residual(self, hidden: torch.Tensor, U: torch.Tensor, V: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Eq. 6 with the LayerNorm of the released form; see :func:`apply_residual` for the shapes."""
+        """Hidden states [B, T, d] after Eq. 6, normed as in the released form; shapes of :func:`fused_residual`."""
         return apply_residual(hidden, self.residual_norm(hidden.float()), U, V, weight)
 
 

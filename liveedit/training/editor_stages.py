@@ -1,0 +1,190 @@
+"""The three stages of the editor's training: what each draws, which loss it trains, and what it is validated on.
+
+In the *solo* stage each edit meets its own expert alone, which schools the generator. The *routing* stage trains
+the extractors and the sentinel alone, on cached layer states, in batches large enough to be a crowd. In the *joint*
+stage the experts of a batch are mixed and all losses join.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from liveedit.training.editor_learner import EditorLearner, LossOf
+from liveedit.training.editor_losses import EditorTrainer
+from liveedit.training.editor_samples import (
+    JOINT_STAGE,
+    ROUTING_STAGE,
+    SOLO_STAGE,
+    EditorBatch,
+    EditorBatches,
+    loader,
+    sources,
+)
+from liveedit.training.layouts import RowLayout
+from liveedit.training.loop import Pace, Validation, finished, run_stage
+from liveedit.training.processes import Share
+from liveedit.training.state_cache import PROMPT_TOKENS, StateCache
+from liveedit.training.validation import BestWeights, HeldOut
+from liveedit.world.photos import PhotoSet
+
+SOLO, ROUTING, JOINT = "solo", "routing", "joint"
+ORDER = (SOLO, ROUTING, JOINT)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What batches are drawn from; ``photos`` and ``exchanges`` by split, "train" and "eval"."""
+
+    layout: RowLayout
+    vocabulary: Sequence[str]
+    photos: dict[str, PhotoSet | None]
+    exchanges: dict[str, Sequence[tuple[str, str, str]]]
+
+    def batches(self, seed: int, stage: int, count: int, size: int, split: str) -> EditorBatches:
+        """``count`` batches of ``size`` edits."""
+        photos, exchanges = self.photos[split], self.exchanges[split]
+        return EditorBatches(seed, stage, count, size, self.layout, self.vocabulary, photos, exchanges, split)
+
+    def checksum(self, split: str) -> str:
+        """Tells apart what the batches of a split are drawn from."""
+        return sources(self.photos[split], self.exchanges[split], self.vocabulary)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's loss and this process's batches from a number on; the same of the held-out cases, by numbers."""
+
+    loss_of: LossOf
+    batches: Callable[[int], Iterable[Any]]
+    held_out_loss: LossOf
+    held_out: Callable[[Sequence[int]], Iterable[Any]]
+    held_out_count: int
+
+
+class EditorStages:
+    """Runs the stages; ``run`` is the folder of checkpoints, ``cache`` that of layer states (None: in memory).
+
+    ``fresh`` modules have learned nothing yet.
+    """
+
+    def __init__(
+        self,
+        trainer: EditorTrainer,
+        losses: nn.Module,
+        cases: Cases,
+        share: Share,
+        run: Path,
+        cache: Path | None,
+        settings: dict[str, Any],
+        tensorboard: bool,
+        fresh: bool = True,
+    ) -> None:
+        self.trainer, self.losses, self.cases, self.share = trainer, losses, cases, share
+        self.config, self.run, self.settings, self.tensorboard = trainer.config, run, settings, tensorboard
+        self.fresh = fresh
+        # Held-out cases meet no remembered crowd, whose features would differ from validation to validation.
+        self.judge = EditorTrainer(trainer.backbone, trainer.modules, replace(trainer.config, memory=0))
+        # The states that several processes compute meet in a folder.
+        self.cache = cache or (run / "states" if share.count > 1 else None)
+
+    def train(self, name: str, reached: dict[str, Any]) -> None:
+        """One stage, from the checkpoint ``reached`` on (empty: from its beginning).
+
+        With validation and ``export = "best"`` it ends with the weights of its lowest validation loss.
+        """
+        config, modules = self.config, self.trainer.modules
+        steps = {SOLO: config.solo_steps, ROUTING: config.routing_steps, JOINT: config.steps}[name]
+        best = BestWeights(self.run, name, modules, self.share)
+        if not finished(reached, steps):
+            stage = self.routing(steps, fresh=self.fresh and not reached) if name == ROUTING else self.generating(name, steps)
+            validation = None
+            if config.validate_every:
+                held_out = HeldOut(
+                    name, stage.held_out, stage.held_out_count, stage.held_out_loss, config.seed, self.share
+                )
+                validation = Validation(held_out.measure, config.validate_every, best.keep, config.patience)
+            pace = Pace(
+                steps, config.warmup, config.final_rate, config.log_every, config.save_every, config.accumulation
+            )
+            learner = EditorLearner(
+                name, self.losses, self.trainer, stage.loss_of, self.settings, self.share,
+                peak=config.learning_rate * (config.joint_rate if name == JOINT else 1.0),
+            )  # fmt: skip
+            run_stage(name, learner, stage.batches, pace, self.run, reached, validation, self.tensorboard)
+        if steps and config.validate_every and config.export == "best":
+            best.restore()
+
+    def generating(self, name: str, steps: int) -> Stage:
+        """The solo or the joint stage: fresh cases in every batch."""
+        config, share = self.config, self.share
+        number, size = (SOLO_STAGE, config.solo_batch) if name == SOLO else (JOINT_STAGE, config.batch)
+        total = steps * config.accumulation * share.count
+        count = max(1, config.validation_cases // size)
+        train = self.cases.batches(config.seed, number, total, size, "train")
+        held_out = self.cases.batches(config.seed, number, count, size, "eval")
+
+        def loss_by(trainer: EditorTrainer) -> LossOf:
+            return trainer.joint if name == JOINT else lambda batch, _: trainer.solo(batch)
+
+        return Stage(
+            loss_by(self.trainer),
+            lambda first: self.moved(train, range(share.number(first), total, share.count)),
+            loss_by(self.judge),
+            lambda numbers: self.moved(held_out, numbers),
+            count,
+        )
+
+    def routing(self, steps: int, fresh: bool) -> Stage:
+        """The routing stage: cached states of the same cases again and again, drawn anew for every batch.
+
+        A ``fresh`` one begins by starting the extractors from these states.
+        """
+        config = self.config
+        cache = self.states("train", config.routing_cases // config.batch)
+        if fresh:
+            for extractor in (self.trainer.modules.edit_features, self.trainer.modules.query_features):
+                extractor.standardise(*(part.to(self.share.device) for part in cache.sample()))
+        held_out = cache
+        if config.validate_every:
+            held_out = self.states("eval", max(1, config.validation_cases // config.batch))
+        return Stage(
+            lambda _, rng: self.trainer.routing(cache, rng),
+            lambda first: range(first, steps * config.accumulation),
+            lambda _, rng: self.judge.routing(held_out, rng),
+            lambda numbers: numbers,
+            max(1, len(held_out) // config.routing_batch),
+        )
+
+    def moved(self, batches: EditorBatches, numbers: Sequence[int]) -> Iterator[EditorBatch]:
+        """The batches of these numbers on this process's device."""
+        return (batch.to(self.share.device) for batch in loader(batches, numbers))
+
+    def states(self, split: str, count: int) -> StateCache:
+        """The layer states of ``count`` batches of cases, from the cache's folder where there is one."""
+        config, modules = self.config, self.trainer.modules
+        batches = self.cases.batches(config.seed, ROUTING_STAGE, count, config.batch, split)
+        if self.cache is None:
+            return StateCache.compute(self.trainer.lower, batches, self.share)
+        first = batches[0]
+        drawn = hashlib.sha256(first.ids.numpy().tobytes() + first.pixels.numpy().tobytes())
+        settings = {
+            "backbone": modules.config.backbone,
+            "layer": modules.config.layer,
+            "mixed_precision": config.mixed_precision,
+            "chat_template": config.chat_template,
+            "prompt_tokens": PROMPT_TOKENS,
+            "split": split,
+            "seed": config.seed,
+            "batch": config.batch,
+            "cases": count * config.batch,
+            "data": self.cases.checksum(split),
+            # The drawing of cases is code: its first batch tells when that has changed.
+            "first_batch": drawn.hexdigest()[:16],
+        }
+        return StateCache.open(self.trainer.lower, batches, self.share, self.cache / split, settings)

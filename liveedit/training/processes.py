@@ -1,0 +1,91 @@
+"""The processes and devices of the editor's training: accelerate's, opened with this project's options.
+
+Alone, or under ``accelerate launch`` with one process a GPU (https://huggingface.co/docs/accelerate). Each process
+holds the whole frozen backbone and its own share of the batches; gradients of the editor's modules are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    GradientAccumulationPlugin,
+    broadcast_object_list,
+    gather_object,
+    parse_flag_from_env,
+)
+
+from liveedit.backbones.loading import pick_device
+from liveedit.types import ConfigError
+
+# What the backbone computes in; the editor's own weights stay in float32.
+DTYPES: Mapping[str, torch.dtype] = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SERVED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+
+
+def open_accelerator(device: str, precision: str, accumulation: int) -> Accelerator:
+    """accelerate's view of this process: ``device`` is auto, cpu or cuda, ``precision`` no, bf16 or fp16.
+
+    The options here decide, not those that ``accelerate launch`` has for precision and accumulation. accelerate
+    keeps one setting a process: a second training in it has to use the same device and precision.
+    """
+    cpu = pick_device(device).type == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
+    if cpu and precision == "fp16":
+        raise ConfigError("mixed_precision fp16 needs a GPU: choose bf16 or no")
+    try:
+        accelerator = Accelerator(
+            cpu=cpu,
+            mixed_precision=precision,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=accumulation),
+            # A stage that trains the generator leaves the extractors without gradient, and the other way round.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+        )
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"accelerate cannot start as asked ({reason}): choose another device or precision, or start a new process"
+        ) from error
+    if accelerator.distributed_type not in SERVED:
+        raise ConfigError(
+            f"the launcher asks for {accelerator.distributed_type.value}: the editor trains with one whole backbone a "
+            "process, so launch it with `accelerate launch --multi_gpu`"
+        )
+    return accelerator
+
+
+class Share:
+    """This process's share of numbered things, and what all processes know together."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self.rank, self.count, self.device = accelerator.process_index, accelerator.num_processes, accelerator.device
+        self.writes = accelerator.is_main_process
+
+    def number(self, own: int) -> int:
+        """The number among all processes' batches of this process's batch ``own``: they take turns."""
+        return own * self.count + self.rank
+
+    def mean(self, figures: dict[str, float], weight: float = 1.0) -> dict[str, float]:
+        """The mean of all processes' figures (of the same names), each process's with its ``weight``."""
+        if self.count == 1:
+            return figures
+        values = torch.tensor([weight, *(weight * v for v in figures.values())], dtype=torch.float64)
+        total, *sums = self.accelerator.reduce(values.to(self.device), "sum").tolist()
+        return dict(zip(figures, (s / total for s in sums), strict=True))
+
+    def told(self, value: Any) -> Any:
+        """The main process's ``value`` (on the CPU), on every process; the others' are not looked at."""
+        return broadcast_object_list([value])[0] if self.count > 1 else value
+
+    def gather(self, value: object) -> list[object]:
+        """Every process's ``value`` (on the CPU), in the processes' order, on every process."""
+        return list(gather_object([value]))
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        self.accelerator.wait_for_everyone()

@@ -1,0 +1,202 @@
+"""Layer-l_e states of many cases, computed once, in memory or in a folder.
+
+The frozen backbone's states never change, and the routing stage needs neither answers nor the layers above l_e,
+so its batches can be ten times larger than the joint stage's. In a folder the states are safetensors shards that
+are mapped into memory, so that a large backbone's need neither be computed again nor fit into memory. A folder
+belongs to one backbone, layer, precision, seed and set of cases: ``settings.json`` says which.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+from liveedit.backbones.split import LowerStates
+from liveedit.training.editor_samples import EditorBatch, EditorBatches, Pairs, loader
+from liveedit.training.processes import Share
+from liveedit.types import ConfigError, DataError
+
+Lower = Callable[[EditorBatch, torch.Tensor], LowerStates]
+PROMPT_TOKENS = 40
+SETTINGS = "settings.json"
+TENSORS = ("vision", "prompt", "mask", "kinds")
+TEXTS = ("contents", "locality_contents", "meanings", "locality_meanings")
+
+
+@dataclass
+class Shard:
+    """The states of one batch of n cases, on the CPU.
+
+    ``vision`` [3, n, N_v, d], ``prompt`` [3, n, P, d] and which of the latter are tokens, ``mask`` bool [3, n, P]:
+    rows are the edits, their redrawn pictures and the locality questions. ``kinds`` [n] and the texts are those of
+    :class:`Pairs`.
+    """
+
+    vision: torch.Tensor
+    prompt: torch.Tensor
+    mask: torch.Tensor
+    kinds: torch.Tensor
+    contents: list[frozenset[str]]
+    locality_contents: list[frozenset[str]]
+    meanings: list[tuple[str, ...]]
+    locality_meanings: list[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, lower: Lower, batch: EditorBatch) -> Shard:
+        """Run the frozen half on a batch and keep what the routing losses need."""
+        count = len(batch.pairs.contents)
+        places = torch.arange(3 * count, device=batch.ids.device)
+        rows = torch.where(places < count, places, places + count)
+        hidden = lower(batch, rows).hidden
+        vision = hidden[batch.vision[rows]].view(3, count, -1, hidden.shape[-1])
+        prompt = hidden.new_zeros(len(rows), PROMPT_TOKENS, hidden.shape[-1])
+        mask = torch.zeros(len(rows), PROMPT_TOKENS, dtype=torch.bool)
+        for number, row in enumerate(rows.tolist()):
+            # A longer prompt keeps its end, which has read its beginning.
+            states = hidden[number, batch.prompt[row]][-PROMPT_TOKENS:]
+            prompt[number, : len(states)], mask[number, : len(states)] = states, True
+        pairs = batch.pairs
+        return cls(
+            vision.cpu(),
+            prompt.view(3, count, *prompt.shape[1:]).cpu(),
+            mask.view(3, count, -1),
+            pairs.locality_kind.cpu(),
+            pairs.contents,
+            pairs.locality_contents,
+            pairs.meanings[:count],
+            pairs.meanings[count:],
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the shard so that an interruption leaves none or a whole one."""
+        tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
+        texts = {
+            name: json.dumps([sorted(t) if isinstance(t, frozenset) else t for t in getattr(self, name)])
+            for name in TEXTS
+        }
+        part = path.with_suffix(".part")
+        try:
+            save_file(tensors, part, texts)
+            os.replace(part, path)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            raise DataError(
+                f"states could not be cached in {path.parent} ({error}): free some space or choose another --cache"
+            ) from error
+
+    @classmethod
+    def read(cls, path: Path) -> Shard:
+        """Map a shard into memory: its tensors are read when they are used."""
+        try:
+            with safe_open(path, framework="pt") as handle:
+                texts = {name: json.loads(handle.metadata()[name]) for name in TEXTS}
+            tensors = load_file(path)
+            return cls(
+                tensors["vision"],
+                tensors["prompt"],
+                tensors["mask"],
+                tensors["kinds"],
+                [frozenset(t) for t in texts["contents"]],
+                [frozenset(t) for t in texts["locality_contents"]],
+                [tuple(t) for t in texts["meanings"]],
+                [tuple(t) for t in texts["locality_meanings"]],
+            )
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"the cached states {path} are damaged ({error}): remove the file, its states are computed again"
+            ) from error
+
+
+class StateCache:
+    """The states of many cases, in shards."""
+
+    def __init__(self, shards: list[Shard]) -> None:
+        self.shards = shards
+        self.places = [(shard, i) for shard in shards for i in range(len(shard.contents))]
+
+    @classmethod
+    def compute(cls, lower: Lower, batches: EditorBatches, share: Share) -> StateCache:
+        """Compute the states of all batches and keep them in memory."""
+        shards = []
+        for batch in progress(loader(batches, range(len(batches))), len(batches), share):
+            shards.append(Shard.of(lower, batch.to(share.device)))
+        return cls(shards)
+
+    @classmethod
+    def open(
+        cls, lower: Lower, batches: EditorBatches, share: Share, folder: Path, settings: Mapping[str, Any]
+    ) -> StateCache:
+        """Compute the states that ``folder`` lacks, each process its share of them, and map all of them."""
+        if share.writes:
+            claim(folder, settings)
+        share.wait()
+        paths = [folder / f"states-{i:05d}.safetensors" for i in range(len(batches))]
+        missing = [i for i in range(share.rank, len(paths), share.count) if not paths[i].exists()]
+        for i, batch in zip(missing, progress(loader(batches, missing), len(missing), share), strict=True):
+            Shard.of(lower, batch.to(share.device)).write(paths[i])
+        share.wait()
+        return cls([Shard.read(path) for path in paths])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def sample(self, rows: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vision states [N, d] and prompt states [M, d] of the first ``rows`` edits, in float32."""
+        places = self.places[:rows]
+        vision = torch.cat([shard.vision[0, i] for shard, i in places])
+        prompt = torch.cat([shard.prompt[0, i, shard.mask[0, i]] for shard, i in places])
+        return vision.float(), prompt.float()
+
+    def batch(self, chosen: list[int], device: torch.device) -> tuple[Pairs, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Pairs, vision states [3b, N_v, d], prompt states [3b, P, d] and which of the latter are tokens [3b, P]."""
+        places = [self.places[i] for i in chosen]
+        pairs = Pairs.of(
+            [shard.contents[i] for shard, i in places],
+            [shard.locality_contents[i] for shard, i in places],
+            [s.meanings[i] for s, i in places] + [s.locality_meanings[i] for s, i in places],
+            torch.stack([shard.kinds[i] for shard, i in places]),
+        ).to(device)
+        vision, prompt, mask = (
+            torch.stack([getattr(shard, name)[:, i] for shard, i in places], 1).flatten(0, 1).to(device)
+            for name in ("vision", "prompt", "mask")
+        )
+        return pairs, vision.float(), prompt.float(), mask
+
+
+def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Take a folder for states of these settings; one that holds anything else is refused."""
+    path = folder / SETTINGS
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} holds files but no cached states: choose an empty folder for --cache")
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        os.replace(part, path)
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): remove {folder}, its states are computed again") from error
+    for name, value in settings.items():
+        if not isinstance(found, dict) or found.get(name) != value:
+            was = found.get(name) if isinstance(found, dict) else None
+            raise ConfigError(
+                f"the states in {folder} were cached with {name} {was}, this training has {value}: choose another "
+                "folder for --cache, or the settings it was made with"
+            )
+
+
+def progress(batches: Any, total: int, share: Share) -> Any:
+    """A progress bar over ``batches``, drawn by the main process."""
+    return tqdm(batches, total=total, desc="caching states", file=sys.stderr, mininterval=5, disable=not share.writes)
