@@ -1,125 +1,165 @@
-"""Cases for the editor's training out of a benchmark's training split, for any backbone.
+"""Cases for the editor's training out of a benchmark's samples, for every backbone that can be trained on.
 
-Each sample is one edit with its own rephrased prompt, its own rephrased picture and its own M-Loc question. The
-pictures are decoded where the items are drawn (a background process may do it); :func:`encode_items` then lays the
-rows out through the backbone itself, exactly as they are at inference.
+Each sample is one edit with its own rephrased prompt, its own rephrased picture and its own M-Loc question.
+:class:`BenchmarkCases` offers what the stages of training ask of the emoji world's cases, in the same shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
 from liveedit.backbones import Backbone
-from liveedit.data import ImageSource, Sample
-from liveedit.training.editor_samples import UNRELATED, EditorBatch, Item, Pairs, Shown
-from liveedit.types import BackboneError, DataError
+from liveedit.data import Benchmark, ImageSource, Sample, fitting
+from liveedit.training.editor_samples import SOLO_STAGE, UNRELATED, EditorBatch, Item, Shown, collate
+from liveedit.training.layouts import RowLayout
+from liveedit.types import DataError
 
 STREAM = 13  # the emoji world's batches draw from other streams of the seed
+HELD_BACK = 20
 
 
-class BenchmarkItems(Dataset[list[Item]]):
-    """The edits of each step, a pure function of (seed, stage, step): a run is resumed by starting at its step.
+class ReadyRows(RowLayout):
+    """Rows of prompts that are ready to be asked, on pictures of any size: only the picture goes before them."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone, chat=False)
+        self.after = ""
+
+    def pixels(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
+        """Pixel values [P, 3, H, W] of uint8 RGB pictures [h, w, 3], as the backbone's processor makes them."""
+        return self._processed(pictures)
+
+
+class BenchmarkBatches(Dataset[EditorBatch]):
+    """Batches by step, each a pure function of (seed, stage, step): a run is resumed by starting at its step.
 
     Every epoch goes through the samples in an order of its own, without those that fill no batch; a batch holds no
-    sample twice. The items' prompts are ready to be asked, answer cue included. ``shows`` names what a picture shows
-    (:meth:`liveedit.data.Benchmark.shows`): edits of the same thing are not taught to be rivals.
+    sample twice. ``shows`` names what a picture shows (:meth:`liveedit.data.Benchmark.shows`): edits of the same
+    thing, and prompts in the same words, are not taught to be rivals.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], shows: Callable[[Path], str], seed: int, stage: int, steps: int, batch: int
+        self,
+        samples: Sequence[Sample],
+        shows: Callable[[Path], str],
+        layout: RowLayout,
+        seed: int,
+        stage: int,
+        steps: int,
+        batch: int,
     ) -> None:
         if len(samples) < batch:
             raise DataError(
-                f"the benchmark has {len(samples)} samples for batches of {batch}: use more samples or a smaller batch"
+                f"there are {len(samples)} samples for batches of {batch}: use more samples or a smaller batch"
             )
-        self.samples, self.shows = samples, shows
+        self.samples, self.shows, self.layout = samples, shows, layout
         self.seed, self.stage, self.steps, self.batch = seed, stage, steps, batch
 
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> list[Item]:
+    def __getitem__(self, step: int) -> EditorBatch:
         if not 0 <= step < self.steps:
             raise IndexError(f"step {step} is not one of {self.steps}")
-        return [self.item(self.samples[number]) for number in self.chosen(step)]
+        items = [self.item(self.samples[number]) for number in self.chosen(step)]
+        # The benchmarks ask image generality in the edit's own words.
+        return collate(items, [item.prompt for item in items], self.layout)
 
     def chosen(self, step: int) -> list[int]:
         """The numbers of the samples of a step."""
         epoch, place = divmod(step, len(self.samples) // self.batch)
-        order = np.random.default_rng([self.seed, STREAM, self.stage, epoch]).permutation(len(self.samples))
-        return [int(number) for number in order[place * self.batch : (place + 1) * self.batch]]
+        order = _order(len(self.samples), self.seed, self.stage, epoch)
+        return order[place * self.batch : (place + 1) * self.batch]
 
     def item(self, sample: Sample) -> Item:
-        """One sample with its pictures decoded; the redrawn picture shows what the edit's does."""
-        content = self.content(sample.image)
+        """One sample with its pictures decoded; the rephrased picture shows what the edit's does."""
+        content = _content(sample.image, self.shows)
+        picture = _shown(sample.image, content)
+        # The first stage asks no locality question, so its picture need not be read.
+        elsewhere = picture
+        if self.stage != SOLO_STAGE:
+            elsewhere = _shown(sample.m_loc, _content(sample.m_loc, self.shows))
         return Item(
-            picture=_shown(sample.image, content),
+            picture=picture,
             redrawn=_shown(sample.image_rephrase, content),
             prompt=sample.src,
             rephrase=sample.rephrase,
             target=sample.alt,
             meaning=_meaning(sample.src),
             locality_kind=UNRELATED,
-            locality=_shown(sample.m_loc, self.content(sample.m_loc)),
+            locality=elsewhere,
             locality_prompt=sample.m_loc_q,
             locality_answer=sample.m_loc_a,
             locality_meaning=_meaning(sample.m_loc_q),
         )
 
-    def content(self, source: ImageSource) -> str:
-        """What a picture shows; it has to be a file, whose path tells."""
-        if not isinstance(source.source, Path):
-            raise DataError("a picture in memory cannot be trained on: save the benchmark's pictures to files")
-        return self.shows(source.source)
+
+@dataclass(frozen=True)
+class BenchmarkCases:
+    """What batches are drawn from: samples by split, "train" and "eval" (held back to validate on)."""
+
+    layout: RowLayout
+    shows: Callable[[Path], str]
+    samples: Mapping[str, Sequence[Sample]]
+
+    @classmethod
+    def of(
+        cls, backbone: Backbone, benchmark: Benchmark, samples: Sequence[Sample], validate: bool = False
+    ) -> BenchmarkCases:
+        """The samples that the backbone accepts; to ``validate``, those of one thing in twenty are held back.
+
+        Raises :class:`DataError` when none is left to train on.
+        """
+        fit = fitting(samples, backbone)
+        held = [validate and _held_back(_content(sample.image, benchmark.shows)) for sample in fit]
+        train = [sample for sample, back in zip(fit, held, strict=True) if not back]
+        if not train:
+            raise DataError(
+                f"of {len(samples)} samples the backbone accepts {len(fit)} and none is left to train on: use more"
+            )
+        held_back = [sample for sample, back in zip(fit, held, strict=True) if back]
+        return cls(ReadyRows(backbone), benchmark.shows, {"train": train, "eval": held_back})
+
+    def batches(self, seed: int, stage: int, count: int, size: int, split: str) -> BenchmarkBatches:
+        """``count`` batches of ``size`` edits."""
+        return BenchmarkBatches(self.samples[split], self.shows, self.layout, seed, stage, count, size)
+
+    def checksum(self, split: str) -> str:
+        """Tells apart what the batches of a split are drawn from: every sample's words, and its pictures' files."""
+        digest = hashlib.sha256()
+        for s in self.samples[split]:
+            pictures = [str(source.source) for source in (s.image, s.image_rephrase, s.m_loc)]
+            words = [s.src, s.rephrase, s.alt, s.m_loc_q, s.m_loc_a]
+            digest.update(json.dumps([*words, *pictures]).encode())
+        return digest.hexdigest()[:16]
 
 
-def encode_items(backbone: Backbone, items: Sequence[Item]) -> EditorBatch:
-    """B items as the trainer's batch of R = 4B rows and P = 3B pictures, through the backbone's own processor.
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, stage: int, epoch: int) -> list[int]:
+    """The order of an epoch."""
+    return [int(i) for i in np.random.default_rng([seed, STREAM, stage, epoch]).permutation(count)]
 
-    Tensors lie on the backbone's device. Image generality asks in the edit's own words, as the benchmarks do.
-    Raises :class:`BackboneError` when the processor does not give one block of pixels per picture.
-    """
-    count = len(items)
-    pictures = [Image.fromarray(shown.pixels) for i in items for shown in (i.picture, i.redrawn, i.locality)]
-    edits, redrawn, elsewhere = pictures[0::3], pictures[1::3], pictures[2::3]
-    own = [i.prompt for i in items]
-    prompts = [*own, *(i.rephrase for i in items), *own, *(i.locality_prompt for i in items)]
-    answers = [i.target for i in items] * 3 + [i.locality_answer for i in items]
-    encoded = backbone.encode(
-        [*edits, *edits, *redrawn, *elsewhere],
-        prompts,
-        [[*backbone.answer_ids(answer), backbone.eos_id] for answer in answers],
-        template=False,
-    )
-    if encoded.pixel_values is None or len(encoded.pixel_values) != 4 * count:
-        raise BackboneError(
-            f"the processor of {backbone.name} cuts pictures into unequal pieces: train an editor on a backbone with "
-            "one block of pixels per picture"
-        )
-    edit = torch.arange(count)
-    kept = torch.cat([edit, edit + 2 * count, edit + 3 * count])
-    return EditorBatch(
-        pixels=encoded.pixel_values[kept.to(encoded.pixel_values.device)],
-        which=torch.cat([edit, edit, edit + count, edit + 2 * count]),
-        ids=encoded.input_ids,
-        mask=encoded.attention_mask,
-        positions=encoded.position_ids,
-        vision=encoded.part("vision"),
-        prompt=encoded.part("prompt"),
-        answer=encoded.part("answer"),
-        pairs=Pairs.of(
-            [i.picture.content for i in items],
-            [i.locality.content for i in items],
-            [i.meaning for i in items] + [i.locality_meaning for i in items],
-            torch.tensor([i.locality_kind for i in items]),
-        ),
-    )
+
+def _content(source: ImageSource, shows: Callable[[Path], str]) -> str:
+    """What a picture shows; it has to be a file, whose path tells."""
+    if not isinstance(source.source, Path):
+        raise DataError("a picture in memory cannot be trained on: save the benchmark's pictures to files")
+    return shows(source.source)
+
+
+def _held_back(content: str) -> bool:
+    """Whether what shows this is kept from training."""
+    return zlib.crc32(content.encode()) % HELD_BACK == 0
 
 
 def _shown(source: ImageSource, content: str) -> Shown:

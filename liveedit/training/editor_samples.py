@@ -226,26 +226,27 @@ class EditorBatches(Dataset[EditorBatch]):
         return item
 
     def collate(self, items: Sequence[Item], rng: random.Random) -> EditorBatch:
-        """Rows, pictures and the masks that say which pairs are related."""
-        count = len(items)
-        # Image generality asks in the edit's own words half of the time and in the rephrased ones otherwise.
-        mixed = [i.rephrase if rng.random() < 0.5 else i.prompt for i in items]
-        prompts = [i.prompt for i in items] + [i.rephrase for i in items] + mixed + [i.locality_prompt for i in items]
-        answers = [i.target for i in items] * 3 + [i.locality_answer for i in items]
-        pictures: list[np.ndarray] = []
-        which: list[int] = []
-        for start, get in ((0, lambda i: i.picture), (count, lambda i: i.redrawn), (2 * count, lambda i: i.locality)):
-            pictures += [get(i).pixels for i in items]
-            which += list(range(start, start + count))
-        which = which[:count] + which[:count] + which[count:]
-        contents, elsewhere = [i.picture.content for i in items], [i.locality.content for i in items]
-        meanings = [i.meaning for i in items] + [i.locality_meaning for i in items]
-        return EditorBatch(
-            pixels=self.layout.pixels(pictures),
-            which=torch.tensor(which),
-            **self.layout.rows(prompts, answers),
-            pairs=Pairs.of(contents, elsewhere, meanings, torch.tensor([i.locality_kind for i in items])),
-        )
+        """The batch; image generality asks in the edit's own words half of the time and in the rephrased ones otherwise."""
+        return collate(items, [i.rephrase if rng.random() < 0.5 else i.prompt for i in items], self.layout)
+
+
+def collate(items: Sequence[Item], redrawn_prompts: Sequence[str], layout: RowLayout) -> EditorBatch:
+    """Rows, pictures and the masks that say which pairs are related; ``redrawn_prompts`` ask image generality."""
+    count = len(items)
+    prompts = [i.prompt for i in items] + [i.rephrase for i in items] + [*redrawn_prompts]
+    prompts += [i.locality_prompt for i in items]
+    answers = [i.target for i in items] * 3 + [i.locality_answer for i in items]
+    pictures = [i.picture.pixels for i in items] + [i.redrawn.pixels for i in items] + [i.locality.pixels for i in items]
+    edit = list(range(count))
+    which = edit + edit + [count + i for i in edit] + [2 * count + i for i in edit]
+    contents, elsewhere = [i.picture.content for i in items], [i.locality.content for i in items]
+    meanings = [i.meaning for i in items] + [i.locality_meaning for i in items]
+    return EditorBatch(
+        pixels=layout.pixels(pictures),
+        which=torch.tensor(which),
+        **layout.rows(prompts, answers),
+        pairs=Pairs.of(contents, elsewhere, meanings, torch.tensor([i.locality_kind for i in items])),
+    )
 
 
 def sources(photos: PhotoSet | None, exchanges: Sequence[tuple[str, str, str]], vocabulary: Sequence[str]) -> str:
@@ -257,6 +258,6 @@ def sources(photos: PhotoSet | None, exchanges: Sequence[tuple[str, str, str]], 
     return digest.hexdigest()[:16]
 
 
-def loader(batches: EditorBatches, numbers: Sequence[int]) -> DataLoader[EditorBatch]:
+def loader(batches: Dataset[EditorBatch], numbers: Sequence[int]) -> DataLoader[EditorBatch]:
     """The batches of these numbers, prepared by one background process."""
     return DataLoader(Subset(batches, numbers), batch_size=None, num_workers=1, prefetch_factor=6)

@@ -1,4 +1,4 @@
-"""Training cases out of a benchmark: seeded, resumable, and laid out as inference lays them out."""
+"""Training cases out of a benchmark: seeded, resumable, laid out as inference lays them out, and fit to train on."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from PIL import Image
 from liveedit.backbones import Backbone
 from liveedit.config import EditorConfig, EditorTrainingConfig
 from liveedit.data import BENCHMARKS, EIC, EVQA, VLKEB, Benchmark, ImageSource, Sample, read_benchmark
-from liveedit.editors.modules import LiveEditModules
-from liveedit.training.benchmark_samples import BenchmarkItems, encode_items
-from liveedit.training.crowd import loader
-from liveedit.training.editor_samples import JOINT_STAGE, SOLO_STAGE, UNRELATED
-from liveedit.training.editor_training import EditorTrainer
-from liveedit.types import BackboneError, DataError
+from liveedit.experts.modules import LiveEditModules
+from liveedit.training.benchmark_samples import BenchmarkBatches, BenchmarkCases, ReadyRows
+from liveedit.training.editor_losses import EditorTrainer
+from liveedit.training.editor_samples import JOINT_STAGE, ROUTING_STAGE, SOLO_STAGE, UNRELATED, loader
+from liveedit.training.processes import Share, open_accelerator
+from liveedit.training.state_cache import StateCache
+from liveedit.types import DataError
 
 Read = Callable[..., list[Sample]]
 
@@ -31,47 +32,62 @@ Read = Callable[..., list[Sample]]
 def read(publish: Callable[..., Path], published_row: Callable[[str, int], dict[str, Any]]) -> Read:
     """Samples of a benchmark's training file, as published."""
 
-    def samples(name: str, count: int, **changes: Any) -> list[Sample]:
+    def samples(name: str, count: int) -> list[Sample]:
         benchmark = BENCHMARKS[name]
         file = benchmark.files["train"][0]
-        root = publish(file, [{**published_row(name, n), **changes} for n in range(count)])
+        root = publish(file, [published_row(name, n) for n in range(count)])
         return read_benchmark(benchmark, root / file, root).samples
 
     return samples
 
 
-def items_of(samples: list[Sample], benchmark: Benchmark = EVQA, seed: int = 0, batch: int = 2) -> BenchmarkItems:
-    return BenchmarkItems(samples, benchmark.shows, seed, SOLO_STAGE, 9, batch)
+@pytest.fixture(scope="module")
+def layout(lively_backbone: Backbone) -> ReadyRows:
+    return ReadyRows(lively_backbone)
 
 
-def test_every_sample_comes_once_an_epoch_and_the_order_is_a_function_of_the_step(read: Read) -> None:
+def batches_of(
+    samples: list[Sample],
+    layout: ReadyRows,
+    benchmark: Benchmark = EVQA,
+    seed: int = 0,
+    batch: int = 2,
+    stage: int = JOINT_STAGE,
+) -> BenchmarkBatches:
+    return BenchmarkBatches(samples, benchmark.shows, layout, seed, stage, 9, batch)
+
+
+def test_every_sample_comes_once_an_epoch_and_the_order_is_a_function_of_the_step(
+    read: Read, layout: ReadyRows
+) -> None:
     samples = read("evqa", 7)
-    items = items_of(samples)
-    chosen = [items.chosen(step) for step in range(9)]
+    batches = batches_of(samples, layout)
+    chosen = [batches.chosen(step) for step in range(9)]
     for epoch in range(3):
         seen = list(chain(*chosen[3 * epoch : 3 * epoch + 3]))
         assert len(set(seen)) == 6
         assert set(seen) <= set(range(7))
     assert chosen[:3] != chosen[3:6] != chosen[6:]
-    again = items_of(samples)
+    again = batches_of(samples, layout)
     assert [again.chosen(step) for step in (8, 2, 5)] == [chosen[step] for step in (8, 2, 5)]
-    assert [items_of(samples, seed=1).chosen(step) for step in range(9)] != chosen
-    other = BenchmarkItems(samples, EVQA.shows, 0, JOINT_STAGE, 9, 2)
-    assert [other.chosen(step) for step in range(9)] != chosen
+    for other in (batches_of(samples, layout, seed=1), batches_of(samples, layout, stage=SOLO_STAGE)):
+        assert [other.chosen(step) for step in range(9)] != chosen
     with pytest.raises(IndexError):
-        items[9]
+        batches[9]
 
 
-def test_a_run_is_resumed_at_its_step(read: Read) -> None:
-    items = items_of(read("evqa", 5))
-    straight = [[item.prompt for item in items[step]] for step in range(len(items))]
-    resumed = [[item.prompt for item in batch] for batch in loader(items, 6)]  # type: ignore[arg-type]
-    assert resumed == straight[6:]
+def test_a_run_is_resumed_at_its_step(read: Read, layout: ReadyRows) -> None:
+    batches = batches_of(read("evqa", 5), layout)
+    resumed = list(loader(batches, range(7, 9)))
+    for batch, step in zip(resumed, (7, 8), strict=True):
+        straight = batches[step]
+        assert torch.equal(batch.ids, straight.ids)
+        assert torch.equal(batch.pixels, straight.pixels)
 
 
-def test_an_item_is_its_samples_own(read: Read) -> None:
+def test_an_item_is_its_samples_own(read: Read, layout: ReadyRows) -> None:
     (sample,) = read("evqa", 1)
-    (item,) = items_of([sample], batch=1)[0]
+    item = batches_of([sample], layout, batch=1).item(sample)
     assert (item.prompt, item.rephrase, item.target) == (sample.src, sample.rephrase, sample.alt)
     assert (item.locality_prompt, item.locality_answer) == (sample.m_loc_q, sample.m_loc_a)
     assert item.locality_kind == UNRELATED
@@ -80,24 +96,33 @@ def test_an_item_is_its_samples_own(read: Read) -> None:
         assert np.array_equal(shown.pixels, np.asarray(source.open()))
     assert item.picture.content == item.redrawn.content == frozenset({"COCO_val2014_000000000000.jpg"})
     assert item.locality.content.isdisjoint(item.picture.content)
+    assert batches_of([sample], layout, batch=1, stage=SOLO_STAGE).item(sample).locality.pixels is not None
 
 
-def test_pictures_of_one_entity_and_equal_questions_are_no_rivals(read: Read, lively_backbone: Backbone) -> None:
+def test_pictures_of_one_entity_and_equal_questions_are_no_rivals(read: Read, layout: ReadyRows) -> None:
     samples = read("vlkeb", 3)
     entity = samples[0].image.source
     assert isinstance(entity, Path)
-    samples[1] = replace(samples[1], image=ImageSource(entity.parent / "bing_2.jpg"), m_loc_q=samples[2].src.upper())
-    items = BenchmarkItems(samples, VLKEB.shows, 0, SOLO_STAGE, 1, 3)
-    pairs = encode_items(lively_backbone, [items.item(sample) for sample in samples]).pairs
-    same = [[True, True, False], [True, True, False], [False, False, True]]
-    assert pairs.related.tolist() == same + [[False] * 3] * 3
-    assert pairs.same_meaning[4].tolist() == [False, False, True, False, True, False]
+    other_picture = ImageSource(entity.parent / "bing_2.jpg")
+    samples[1] = replace(samples[1], image=other_picture, m_loc_q=samples[2].src.upper())
+    batches = batches_of(samples, layout, VLKEB, batch=3)
+    place = [batches.chosen(0).index(number) for number in range(3)]  # where each sample stands in the batch
+    pairs = batches[0].pairs
+    related = pairs.related[:3][place][:, place]
+    assert related.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+    assert not pairs.related[3:].any()
+    asked = pairs.same_meaning[3 + place[1]]
+    assert [number for number in range(3) if asked[place[number]]] == [2]
     assert pairs.locality_kind.tolist() == [UNRELATED] * 3
 
 
-def test_rows_are_those_of_inference(read: Read, lively_backbone: Backbone) -> None:
-    items = items_of(read("evqa", 3), batch=3)[0]
-    batch = encode_items(lively_backbone, items)
+@pytest.mark.parametrize("benchmark", [EVQA, EIC])
+def test_rows_are_those_of_inference(
+    read: Read, layout: ReadyRows, lively_backbone: Backbone, benchmark: Benchmark
+) -> None:
+    batches = batches_of(read(benchmark.name, 3), layout, benchmark, batch=3)
+    batch = batches[0]
+    items = [batches.item(batches.samples[number]) for number in batches.chosen(0)]
     rows = [(i.picture, i.prompt, i.target) for i in items] + [(i.picture, i.rephrase, i.target) for i in items]
     rows += [(i.redrawn, i.prompt, i.target) for i in items]
     rows += [(i.locality, i.locality_prompt, i.locality_answer) for i in items]
@@ -108,52 +133,59 @@ def test_rows_are_those_of_inference(read: Read, lively_backbone: Backbone) -> N
         length = alone.input_ids.shape[1]
         assert torch.equal(batch.ids[number, -length:], alone.input_ids[0])
         assert batch.mask[number].sum() == length
+        assert torch.equal(batch.positions[number, -length:], alone.position_ids[0])
         assert alone.pixel_values is not None
-        assert torch.equal(batch.pixels[batch.which[number]], alone.pixel_values[0])
+        assert torch.allclose(batch.pixels[batch.which[number]], alone.pixel_values[0], atol=1e-5)
         for name in ("vision", "prompt", "answer"):
-            assert torch.equal(getattr(batch, name)[number, -length:], alone.part(name)[0])
-        assert torch.equal(batch.positions[number, -length:], torch.arange(length))
+            assert torch.equal(getattr(batch, name)[number, -length:], alone.part(name)[0]), name
 
 
-@pytest.mark.parametrize("benchmark", [EVQA, EIC])
-def test_the_trainer_learns_from_them(read: Read, lively_backbone: Backbone, benchmark: Benchmark) -> None:
+def test_the_trainer_learns_from_them(read: Read, layout: ReadyRows, lively_backbone: Backbone) -> None:
     """E-IC asks every picture the same, so no prompt is another's rival: the losses stay finite."""
     torch.manual_seed(0)
     config = EditorConfig(hidden_size=64, layer=1, module_dim=32, rank=4, queries=2, heads=4, lora_scale=1.0,
                           sentinel_tokens=64, generator_signal="states+tokens")  # fmt: skip
     trainer = EditorTrainer(lively_backbone, LiveEditModules(config), EditorTrainingConfig(memory=0))
-    batch = encode_items(lively_backbone, items_of(read(benchmark.name, 4), benchmark, batch=4)[0])
+    batches = batches_of(read("eic", 4), layout, EIC, batch=4)
     optimizer = torch.optim.Adam(trainer.modules.parameters(), 3e-3)
-    losses: dict[int, list[float]] = {SOLO_STAGE: [], JOINT_STAGE: []}
-    for stage, found in losses.items():
-        for _ in range(6):
-            loss, _ = trainer.solo(batch) if stage == SOLO_STAGE else trainer.joint(batch, random.Random(0))
+    for loss_of in (trainer.solo, lambda batch: trainer.joint(batch, random.Random(0))):
+        found = []
+        for _ in range(5):
+            loss, _ = loss_of(batches[0])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             found.append(loss.item())
-    assert all(np.isfinite(found).all() and found[-1] < found[0] for found in losses.values())
+        assert np.isfinite(found).all() and found[-1] < found[0]
+    cache = StateCache.compute(trainer.lower, batches, Share(open_accelerator("cpu", "bf16", 1)))
+    assert len(cache) == 9 * 4
+    assert torch.isfinite(trainer.routing(cache, random.Random(0))[0])
 
 
-def test_what_cannot_be_trained_on_is_refused(read: Read, lively_backbone: Backbone) -> None:
+def test_cases_by_split(read: Read, lively_backbone: Backbone) -> None:
+    samples = read("vlkeb", 60)
+    samples[7] = replace(samples[7], alt="far too long " * 40)
+    whole = BenchmarkCases.of(lively_backbone, VLKEB, samples)
+    assert [s.src for s in whole.samples["train"]] == [s.src for s in samples if s is not samples[7]]
+    assert not whole.samples["eval"]
+    split = BenchmarkCases.of(lively_backbone, VLKEB, samples, validate=True)
+    held_back = split.samples["eval"]
+    assert held_back and len(held_back) + len(split.samples["train"]) == 59
+    things = [{VLKEB.shows(s.image.source) for s in part} for part in (held_back, split.samples["train"])]  # type: ignore[arg-type]
+    assert things[0].isdisjoint(things[1])
+    batches = split.batches(0, ROUTING_STAGE, 4, 2, "train")
+    assert len(batches) == 4 and batches.samples is split.samples["train"]
+    assert split.checksum("train") != whole.checksum("train") != whole.checksum("eval")
+    again = BenchmarkCases.of(lively_backbone, VLKEB, samples)
+    assert again.checksum("train") == whole.checksum("train")
+
+
+def test_what_cannot_be_trained_on_is_refused(read: Read, layout: ReadyRows, lively_backbone: Backbone) -> None:
     samples = read("evqa", 2)
-    with pytest.raises(DataError, match="has 2 samples for batches of 3"):
-        items_of(samples, batch=3)
-    memory = ImageSource(Image.new("RGB", (4, 4)))
+    with pytest.raises(DataError, match="there are 2 samples for batches of 3"):
+        batches_of(samples, layout, batch=3)
+    in_memory = replace(samples[0], image=ImageSource(Image.new("RGB", (4, 4))))
     with pytest.raises(DataError, match="in memory cannot be trained on"):
-        items_of([replace(samples[0], image=memory)], batch=1)[0]
-
-    class Pieces(Backbone):
-        """A backbone whose processor gives two blocks of pixels per picture."""
-
-        def __init__(self, whole: Backbone) -> None:
-            vars(self).update(vars(whole))
-
-        def encode(self, *args: Any, **options: Any) -> Any:
-            encoded = super().encode(*args, **options)
-            assert encoded.pixel_values is not None
-            encoded.pixel_values = encoded.pixel_values.repeat(2, 1, 1, 1)
-            return encoded
-
-    with pytest.raises(BackboneError, match="unequal pieces"):
-        encode_items(Pieces(lively_backbone), items_of(samples)[0])
+        batches_of([in_memory], layout, batch=1)[0]
+    with pytest.raises(DataError, match="of 1 samples the backbone accepts 0"):
+        BenchmarkCases.of(lively_backbone, EVQA, [replace(samples[0], alt="far too long " * 40)])
