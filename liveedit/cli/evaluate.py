@@ -7,6 +7,7 @@ import argparse
 from liveedit.cli.benchmarks import WORLD, add_benchmark_options, open_benchmark
 from liveedit.cli.options import BACKBONE, EDITOR, add_json_option, emit, load_editor, progress
 from liveedit.cli.progress import ProgressBar
+from liveedit.data import fitting
 from liveedit.types import InputError
 
 NAME = "evaluate"
@@ -48,7 +49,6 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.edits < 1:
         raise InputError(f"--edits is {args.edits}: ask for at least 1")
-    from liveedit.data import fitting
     from liveedit.evaluation import evaluate, to_markdown, write_report
 
     with open_benchmark(args, args.edits, args.seed) as reading:

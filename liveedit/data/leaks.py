@@ -1,7 +1,7 @@
 """Which evaluation samples a training file gives away, and the subsets without them.
 
-Of the published splits every M-Loc question of E-VQA and E-IC also occurs in training, and two thirds of E-VQA's
-edits are of pictures that training edits. A subset is computed from the training file itself.
+Of the published evaluation splits every M-Loc question of E-VQA and E-IC also occurs in training, and two thirds of
+E-VQA's edits are of pictures that training edits too. A subset is computed from the training file itself.
 """
 
 from __future__ import annotations
