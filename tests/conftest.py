@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,6 +118,54 @@ def open_repository(open_editor: LiveEdit, some_edits: list[Edit]) -> ExpertRepo
     repository = ExpertRepository.empty(open_editor.config)
     open_editor.edit(repository, some_edits)
     return repository
+
+
+def _published_row(name: str, number: int) -> dict[str, Any]:
+    """One row in the layout of E-VQA, E-IC or VLKEB; numbers that differ share no picture and no question."""
+    if name == "vlkeb":
+        image, redrawn = f"m.0{number}/google_1.jpg", f"m.0{number}/bing_2.jpg"
+        m_loc = f"m.9{number}/yahoo_3.jpg"
+    else:
+        image = f"val2014/COCO_val2014_{number:012}.jpg"
+        redrawn = f"val2014_image_rephrase/{number}001_COCO_val2014_{number:012}.png"
+        m_loc = f"val2014/COCO_val2014_{900 + number:012}.jpg"
+    return {
+        "src": "a photo of" if name == "eic" else f"How many boats has number {number}?",
+        "rephrase": f"What is the number of boats of {number}?",
+        "pred": "no",
+        "alt": f"boat {number}",
+        "image": image,
+        "image_rephrase": redrawn,
+        "loc": f"nq question: who wrote number {number}",
+        "loc_ans": "Ann",
+        "m_loc": m_loc,
+        "m_loc_q": f"What sport is number {number}?",
+        "m_loc_a": "chess",
+    }
+
+
+@pytest.fixture(scope="session")
+def published_row() -> Callable[[str, int], dict[str, Any]]:
+    """Makes one row in a benchmark's layout."""
+    return _published_row
+
+
+@pytest.fixture
+def publish(tmp_path: Path) -> Callable[..., Path]:
+    """Write rows as a benchmark's annotation file with all their pictures; returns the root."""
+
+    def write(file: str, rows: list[dict[str, Any]], pictures: str = ".") -> Path:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(json.dumps(rows))
+        for row in rows:
+            for key in ("image", "image_rephrase", "m_loc"):
+                path = tmp_path / pictures / row[key]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.exists():
+                    block_picture(zlib.crc32(row[key].encode()), 24).save(path)
+        return tmp_path
+
+    return write
 
 
 @pytest.fixture(scope="session")

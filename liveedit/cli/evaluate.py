@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
-from liveedit.cli.options import BACKBONE, EDITOR, add_json_option, emit, load_editor
+from liveedit.cli.benchmarks import WORLD, add_benchmark_options, open_benchmark
+from liveedit.cli.options import BACKBONE, EDITOR, add_json_option, emit, load_editor, progress
 from liveedit.cli.progress import ProgressBar
 from liveedit.types import InputError
-
-if TYPE_CHECKING:
-    from liveedit.data import Sample
 
 NAME = "evaluate"
 HELP = "apply N edits of a benchmark and measure reliability, generality, locality, routing and cost"
@@ -22,12 +16,7 @@ EXAMPLE = "python -m liveedit evaluate --benchmark world --edits 100 --seed 0 --
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument(
-        "--benchmark",
-        choices=("world", "evqa"),
-        default="world",
-        help="the emoji world's own, drawn for the seed, or a file in the E-VQA format (default: world)",
-    )
+    add_benchmark_options(parser)
     parser.add_argument("--edits", type=int, default=100, metavar="N", help="edits to apply (default: 100)")
     parser.add_argument(
         "--seed",
@@ -36,8 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seed of the benchmark and of the bootstrap (default: 0)",
     )
-    parser.add_argument("--data", metavar="JSON", help="benchmark file (evqa); its first N samples are used")
-    parser.add_argument("--images", metavar="DIR", help="folder that its picture names start from (evqa)")
     parser.add_argument(
         "--backbone",
         default=str(BACKBONE),
@@ -61,17 +48,22 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.edits < 1:
         raise InputError(f"--edits is {args.edits}: ask for at least 1")
-    if args.benchmark == "evqa" and (args.data is None or args.images is None):
-        raise InputError("the benchmark evqa needs --data JSON and --images DIR: give both")
-    if args.benchmark == "world" and (args.data is not None or args.images is not None):
-        raise InputError("--data and --images belong to --benchmark evqa: leave them out or choose evqa")
+    from liveedit.data import fitting
     from liveedit.evaluation import evaluate, to_markdown, write_report
 
-    with ExitStack() as stack:
-        samples = _samples(args, stack)
+    with open_benchmark(args, args.edits, args.seed) as reading:
+        if len(reading.samples) < args.edits:
+            raise InputError(f"{reading}: ask for --edits {len(reading.samples)} or fewer")
         editor = load_editor(args)
-        result = evaluate(editor, samples, args.seed, stack.enter_context(ProgressBar()))
+        samples = fitting(reading.samples, editor.backbone)
+        too_long = len(reading.samples) - len(samples)
+        if too_long:
+            progress(f"leaving {too_long} samples out whose question or answer is too long for the backbone")
+        with ProgressBar() as show:
+            result = evaluate(editor, samples, args.seed, show)
     result["benchmark"] = args.benchmark
+    if args.benchmark != WORLD:
+        result["selection"] = {**reading.to_json(), "too_long": too_long}
     if args.out is not None:
         write_report(result, args.out)
     if args.json:
@@ -79,19 +71,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(to_markdown(result))
     return 0
-
-
-def _samples(args: argparse.Namespace, stack: ExitStack) -> list[Sample]:
-    """The benchmark's first samples; the world's pictures live in a folder that goes with ``stack``."""
-    from liveedit.data import read_evqa
-    from liveedit.world.benchmark import write_benchmark
-
-    if args.benchmark == "world":
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="liveedit-")))
-        with ProgressBar() as show:
-            path = write_benchmark(folder, args.edits, args.seed, "eval", show)
-        return read_evqa(path, folder)
-    samples = read_evqa(args.data, args.images, args.edits)
-    if len(samples) < args.edits:
-        raise InputError(f"{args.data} has {len(samples)} samples: ask for --edits {len(samples)} or fewer")
-    return samples

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from liveedit.cli.measuring import add_benchmark_options, add_lifelong_options, lifelong_options, open_editor, source_of
+from liveedit.cli.benchmarks import add_benchmark_options
+from liveedit.cli.measuring import add_lifelong_options, lifelong_options, open_editor, source_of
 from liveedit.cli.options import BACKBONE, add_json_option, emit, progress
 from liveedit.cli.progress import ProgressBar
 

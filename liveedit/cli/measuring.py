@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liveedit.cli.benchmarks import PHOTOS, WORLD, read_published, refuse_published_options
 from liveedit.cli.options import EDITOR
 from liveedit.types import EditorError, InputError
 
@@ -16,20 +17,6 @@ if TYPE_CHECKING:
     from liveedit.evaluation.plan import LifelongOptions
 
 DEFAULT_FOLDERS = {"liveedit": EDITOR}
-
-
-def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
-    """``--benchmark``, ``--data`` and ``--images``."""
-    parser.add_argument(
-        "--benchmark",
-        choices=("world", "evqa"),
-        default="world",
-        help="the emoji world's own, drawn for each seed, or a file in the E-VQA format (default: world)",
-    )
-    parser.add_argument(
-        "--data", metavar="JSON", help="benchmark file (evqa); each seed takes its samples in an order of its own"
-    )
-    parser.add_argument("--images", metavar="DIR", help="folder that its picture names start from (evqa)")
 
 
 def add_lifelong_options(parser: argparse.ArgumentParser, edits: tuple[int, ...] = (1, 10, 100, 1000, 10_000)) -> None:
@@ -80,16 +67,14 @@ def lifelong_options(args: argparse.Namespace) -> LifelongOptions:
 
 def source_of(args: argparse.Namespace) -> Source:
     """The benchmark that the options name."""
-    if args.benchmark == "evqa" and (args.data is None or args.images is None):
-        raise InputError("the benchmark evqa needs --data JSON and --images DIR: give both")
-    if args.benchmark == "world" and (args.data is not None or args.images is not None):
-        raise InputError("--data and --images belong to --benchmark evqa: leave them out or choose evqa")
-    from liveedit.data import read_evqa
     from liveedit.evaluation.benchmarks import FileSource, WorldSource
 
-    if args.benchmark == "world":
+    if args.benchmark == PHOTOS:
+        raise InputError("the benchmark photos is measured by `evaluate`: choose another one here")
+    if args.benchmark == WORLD:
+        refuse_published_options(args)
         return WorldSource()
-    return FileSource(args.benchmark, read_evqa(args.data, args.images))
+    return FileSource(args.benchmark, read_published(args).samples)
 
 
 def open_editor(text: str, backbone: Backbone) -> tuple[str, Editor[Any]]:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liveedit.cli.measuring import add_benchmark_options, add_lifelong_options, lifelong_options, open_editor, source_of
+from liveedit.cli.benchmarks import add_benchmark_options
+from liveedit.cli.measuring import add_lifelong_options, lifelong_options, open_editor, source_of
 from liveedit.cli.options import BACKBONE, EDITOR, add_json_option, emit, progress
 from liveedit.cli.progress import ProgressBar
 from liveedit.types import InputError

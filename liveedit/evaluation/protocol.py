@@ -24,6 +24,9 @@ from liveedit.evaluation.asking import (
 )
 from liveedit.evaluation.cost import measure_cost
 from liveedit.evaluation.metrics import OwnExpert, bootstrap_interval, mean, percent
+from liveedit.evaluation.portability import NOTE as PORTABILITY
+from liveedit.evaluation.portability import portability
+from liveedit.experts import ExpertRepository
 from liveedit.types import InputError
 
 FORMAT = "liveedit-evaluation-1"
@@ -104,6 +107,7 @@ def evaluate(
       ``m_gen`` and ``all``; ``m_loc_nothing_passed``, ``m_loc_passed_mean``
     - ``cost``: ``seconds_per_edit``, ``seconds_per_answer_edited``, ``seconds_per_answer_unedited`` (medians
       of single calls), ``timed`` (how many), ``repository_bytes``
+    - ``portability``, only when samples carry such questions: see :mod:`liveedit.evaluation.portability`
     - ``notes``: what a number means, by name
 
     ``progress`` is called with (done, total, label). The seed only draws the bootstrap's resamples.
@@ -113,12 +117,15 @@ def evaluate(
     if seed < 0:
         raise InputError(f"the seed is {seed}: choose 0 or a larger number")
     timed = min(TIMED, len(samples))
-    total = 2 * len(samples) + 2 * timed
+    carrying = sum(bool(sample.portability) for sample in samples)
+    total = 2 * len(samples) + 2 * timed + carrying
     report = progress or (lambda done, total, label: None)
     state = editor.empty()
     ids: list[str] = []
     for start in range(0, len(samples), CHUNK):
         ids += editor.edit(state, [edit_of(s) for s in samples[start : start + CHUNK]], template=False)
+        if isinstance(state, ExpertRepository):
+            state.forget_pictures()
         report(len(ids), total, "editing")
     edited, unedited = _Tally(), _Tally()
     responses: list[Response] = []
@@ -135,7 +142,7 @@ def evaluate(
         editor, state, samples[:timed], lambda done: report(2 * len(samples) + done, total, "timing"), MAX_NEW_TOKENS
     )
     low, high = bootstrap_interval(edited.averages(), seed)
-    return {
+    result: dict[str, Any] = {
         "format": FORMAT,
         "edits": len(samples),
         "seed": seed,
@@ -147,3 +154,9 @@ def evaluate(
         "cost": cost,
         "notes": dict(NOTES),
     }
+    if carrying:
+        result["portability"] = portability(
+            editor, state, samples, MAX_NEW_TOKENS, lambda done: report(total - carrying + done, total, "portability")
+        )
+        result["notes"]["portability"] = PORTABILITY
+    return result

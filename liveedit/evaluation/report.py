@@ -90,11 +90,13 @@ def _edit_tables(result: Mapping[str, Any]) -> str:
     cost = result["cost"]
     lines = [
         f"{result['edits']} edits, seed {result['seed']}, backbone {result['backbone']}",
+        *_selection(result),
         "",
         f"Paper's metric, in percent (95 % interval of the average: {low:.2f} to {high:.2f})",
         "", paper, "",
         "Written answers, in percent", "", written, "",
         "Answers identical to the unedited model's, in percent", "", hard, "",
+        *_portability(result),
         "Routing", "", routing, "",
         f"On M-Loc. questions no expert passed in {number(result['routing']['m_loc_nothing_passed'])} %.",
         f"One edit takes {1000 * cost['seconds_per_edit']:.1f} ms, an answer "
@@ -105,6 +107,37 @@ def _edit_tables(result: Mapping[str, Any]) -> str:
         *(f"{_title(name)}: {note}." for name, note in result["notes"].items()),
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _selection(result: Mapping[str, Any]) -> list[str]:
+    """Which samples of a file were evaluated, where a file was read."""
+    if "selection" not in result:
+        return []
+    chosen = result["selection"]
+    return [
+        "",
+        f"From {chosen['source']}, subset {chosen['subset']} with {chosen['in_subset']:,} of {chosen['rows']:,} samples; "
+        f"{chosen['dropped']:,} left out for missing pictures, {chosen['too_long']:,} as too long for the backbone.",
+    ]
+
+
+def _portability(result: Mapping[str, Any]) -> list[str]:
+    """Portability by number of hops, where samples carry such questions."""
+    if "portability" not in result:
+        return []
+    found = result["portability"]
+    measures = ("teacher_forced", "exact", "contains", "f1")
+    hops = found["edited"]["by_hop"]
+    rows = [
+        [f"{model}, {name}", str(count), *(number(values[m]) for m in measures)]
+        for model in ("edited", "unedited")
+        for name, count, values in (
+            ("all", found["questions"], found[model]["all"]),
+            *((hop, hops[hop]["questions"], found[model]["by_hop"][hop]) for hop in hops),
+        )
+    ]
+    heading = f"Portability, in percent ({found['premises']:,} second edits)"
+    return [heading, "", table(["", "questions", *measures], rows), ""]
 
 
 def _title(key: str) -> str:

@@ -11,7 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from liveedit.types import Edit, RepositoryError
 FORMAT = "liveedit-repository-1"
 TENSORS = ("U", "V", "phi", "psi")
 STORED_SIDE = 512
+_PIXEL = Image.new("RGB", (1, 1))
 
 
 @dataclass
@@ -94,6 +95,12 @@ class ExpertRepository:
         self.experts.extend(added)
         self._stacked.clear()
         return [expert.id for expert in added]
+
+    def forget_pictures(self) -> None:
+        """Put one pixel in place of every edit's picture, so that measuring thousands of edits keeps none in memory."""
+        for expert in self.experts:
+            if expert.edit.image is not _PIXEL:
+                expert.edit = replace(expert.edit, image=_PIXEL)
 
     def remove(self, expert_id: str) -> None:
         """Forget one expert; the rest is untouched."""

@@ -56,6 +56,7 @@ def test_world_writes_a_benchmark_that_evaluate_reads(
         assert json.loads(out.read_text()) == results[-1]
     assert results[0]["edited"] == results[1]["edited"]
     assert [r["benchmark"] for r in results] == ["evqa", "world"]
+    assert ["selection" in r for r in results] == [True, False]
     with pytest.raises(InputError, match="has 2 samples"):
         call(evaluate_command, *from_file, *models, "--edits", "3")
 

@@ -243,3 +243,10 @@ def test_a_full_disk_leaves_the_old_file_and_the_edits(
     assert path.read_bytes() == whole
     assert [p.name for p in tmp_path.iterdir()] == ["e.safetensors"]
     assert len(repository) == 5
+
+
+def test_pictures_can_be_forgotten(repository: ExpertRepository) -> None:
+    before = [(e.id, e.edit.prompt, e.edit.target, e.U) for e in repository]
+    repository.forget_pictures()
+    assert [(e.id, e.edit.prompt, e.edit.target, e.U) for e in repository] == before
+    assert {e.edit.image.size for e in repository} == {(1, 1)}

@@ -1,0 +1,108 @@
+"""Portability: questions on the edit's picture that follow from the edit (VLKEB, https://arxiv.org/abs/2403.07350).
+
+A question may need a second edit besides, its *premise*. Premises join the run's edits in a copy of the state,
+so that they touch no other figure; each is applied to the edit's picture, since an edit without one is never routed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from liveedit.data import PortabilityProbe, Sample
+from liveedit.editors import Editor
+from liveedit.evaluation.metrics import contains, exact_match, percent, token_f1
+from liveedit.experts import ExpertRepository
+from liveedit.types import Edit, Query
+
+CHUNK = 32  # samples whose pictures are in memory at once
+MEASURES = {"exact": exact_match, "contains": contains, "f1": token_f1}
+NOTE = (
+    "questions on the edit's picture that follow from the edit, in percent; teacher_forced is the paper's metric; "
+    "premises are second edits that some questions need, applied on the same picture for these questions alone"
+)
+
+
+@dataclass
+class _Scores:
+    """Values in 0..1 by number of hops and measure."""
+
+    values: dict[int, dict[str, list[float]]] = field(default_factory=dict)
+
+    def add(self, hops: int, measure: str, value: float) -> None:
+        self.values.setdefault(hops, {}).setdefault(measure, []).append(value)
+
+    def report(self) -> dict[str, Any]:
+        """Percentages of all questions, and by hop."""
+        names = ("teacher_forced", *MEASURES)
+        together = {name: percent([v for hop in self.values.values() for v in hop[name]]) for name in names}
+        by_hop = {
+            f"{hops}-hop": {**{name: percent(hop[name]) for name in names}, "questions": len(hop["teacher_forced"])}
+            for hops, hop in sorted(self.values.items())
+        }
+        return {"all": together, "by_hop": by_hop}
+
+
+def portability(
+    editor: Editor[Any],
+    state: Any,
+    samples: Sequence[Sample],
+    max_new_tokens: int,
+    done: Callable[[int], None],
+) -> dict[str, Any]:
+    """Ask the samples' portability questions of the edited and of the unedited model.
+
+    ``state`` holds the samples' edits and stays as it is; ``done`` is told how many samples have been asked.
+    Keys: ``questions`` and ``premises`` (how many), ``edited`` and ``unedited``, each with ``all`` and ``by_hop``
+    ("1-hop" …) of ``teacher_forced``, ``exact``, ``contains``, ``f1`` in percent, by hop also ``questions``.
+    """
+    asked = [sample for sample in samples if sample.portability]
+    known, premises = _with_premises(editor, state, asked)
+    edited, unedited = _Scores(), _Scores()
+    for start in range(0, len(asked), CHUNK):
+        part = asked[start : start + CHUNK]
+        pictures = [sample.image.open() for sample in part]
+        pairs = [(i, probe) for i, sample in enumerate(part) for probe in sample.portability]
+        queries = [Query(pictures[i], probe.question) for i, probe in pairs]
+        for scores, model in ((edited, known), (unedited, None)):
+            _score(editor, model, queries, [probe for _, probe in pairs], scores, max_new_tokens)
+        done(start + len(part))
+    return {
+        "questions": sum(len(sample.portability) for sample in asked),
+        "premises": premises,
+        "edited": edited.report(),
+        "unedited": unedited.report(),
+    }
+
+
+def _with_premises(editor: Editor[Any], state: Any, samples: Sequence[Sample]) -> tuple[Any, int]:
+    """The state with the premises of the samples' questions added to a copy, and how many they are."""
+    second = [(sample, probe.premise) for sample in samples for probe in sample.portability if probe.premise]
+    if not second:
+        return state, 0
+    known = copy.deepcopy(state)
+    for start in range(0, len(second), CHUNK):
+        edits = [Edit(sample.image.open(), *premise) for sample, premise in second[start : start + CHUNK]]
+        editor.edit(known, edits, template=False)
+        if isinstance(known, ExpertRepository):
+            known.forget_pictures()
+    return known, len(second)
+
+
+def _score(
+    editor: Editor[Any],
+    state: Any,
+    queries: Sequence[Query],
+    probes: Sequence[PortabilityProbe],
+    scores: _Scores,
+    max_new_tokens: int,
+) -> None:
+    """Teacher-forced and written answers of one model."""
+    predicted = editor.predict(state, queries, [probe.answer for probe in probes], template=False)
+    written = editor.answer(state, queries, max_new_tokens=max_new_tokens, template=False)
+    for probe, prediction, answer in zip(probes, predicted, written, strict=True):
+        scores.add(probe.hops, "teacher_forced", prediction.agreement)
+        for name, score in MEASURES.items():
+            scores.add(probe.hops, name, score(answer.text, probe.answer))

@@ -1,0 +1,119 @@
+"""Published benchmarks on the command line: what is missing of them, which samples are chosen, refusals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liveedit.cli import evaluate as evaluate_command
+from liveedit.cli import main
+from liveedit.editors import LiveEdit
+from liveedit.evaluation import protocol
+from liveedit.types import LiveEditError
+
+Publish = Callable[..., Path]
+Row = Callable[[str, int], dict[str, Any]]
+
+
+def evaluate(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    evaluate_command.add_arguments(parser)
+    code: int = evaluate_command.run(parser.parse_args(words))
+    return code
+
+
+def test_check_data_tells_by_its_exit_code(
+    publish: Publish, published_row: Row, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [published_row("evqa", n) for n in range(2)]
+    root = publish("vqa/vqa_train.json", rows, "images")
+    asked = ["check-data", "evqa", "--root", str(root)]
+    assert main([*asked, "--split", "train"]) == 0
+    assert "E-VQA" in capsys.readouterr().out
+    assert main(asked) == 2
+    assert "eval: no vqa_eval.json" in capsys.readouterr().out
+    (root / "images" / rows[1]["m_loc"]).unlink()
+    assert main([*asked, "--json-file", str(root / "vqa/vqa_train.json"), "--json"]) == 2
+    value = json.loads(capsys.readouterr().out)
+    assert value["complete"] is False
+    assert [(p["wanted"], p["missing"], p["names"]) for p in value["pictures"]] == [
+        (4, 1, [rows[1]["m_loc"]]),
+        (2, 0, []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check-data", "evqa"], "needs --root"),
+        (["check-data", "evqa", "--root", "none"], "there is no folder none"),
+        (["check-data", "evqa", "--root", ".", "--split", "onehop"], "E-VQA has no split 'onehop'"),
+        (["check-data", "evqa", "--root", ".", "--split", "eval", "--json-file", "x"], "leave one of them out"),
+    ],
+)
+def test_check_data_refuses_what_cannot_be(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    seen = capsys.readouterr()
+    assert seen.out == "" and said in seen.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--benchmark", "vlkeb"], "needs --root DIR"),
+        (["--benchmark", "world", "--allow-missing"], "--allow-missing belongs to a published benchmark"),
+        (["--subset", "leak-free"], "--subset belongs to"),
+        (["--benchmark", "vlkeb", "--root", "ROOT", "--split", "multihop"], "has no eval_multihop.json"),
+        (["--benchmark", "eic", "--root", "ROOT", "--split", "multihop"], "E-IC has no split"),
+        (["--benchmark", "vlkeb", "--root", "ROOT", "--split", "eval", "--json-file", "x"], "leave one of them out"),
+        (["--benchmark", "vlkeb", "--root", "ROOT", "--subset", "leak-free"], "--training-file"),
+        (["--benchmark", "vlkeb", "--root", "ROOT", "--edits", "3"], "has 2 samples; 2 are taken: ask for --edits 2"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_before_a_model_is_loaded(
+    publish: Publish, published_row: Row, words: list[str], said: str
+) -> None:
+    root = publish("eval.json", [published_row("vlkeb", n) for n in range(2)], "mmkb_images")
+    with pytest.raises(LiveEditError) as caught:
+        evaluate(*(str(root) if word == "ROOT" else word for word in words), "--backbone", "none")
+    assert said in str(caught.value)
+
+
+def test_a_published_benchmark_is_evaluated(
+    publish: Publish,
+    published_row: Row,
+    tiny_editor: LiveEdit,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_NEW_TOKENS", 2)
+    tiny_editor.save_pretrained(tmp_path / "editor")
+    rows = [published_row("vlkeb", n) for n in range(4)]
+    rows[0]["port_new"] = [{"port_type": "3-hop", "Q&A": {"Question": "And then?", "Answer": "rain"}}]
+    rows[3]["alt"] = "a boat " * 40
+    root = publish("eval_multihop.json", rows, "mmkb_images")
+    publish("train.json", [rows[2]], "mmkb_images")
+    (root / "mmkb_images" / rows[1]["image"]).unlink()
+    models = ["--backbone", tiny_editor.backbone.name, "--editor", str(tmp_path / "editor"), "--device", "cpu"]
+    chosen = ["--split", "multihop", "--subset", "leak-free", "--allow-missing", "--edits", "2"]
+    out = tmp_path / "result.md"
+    assert evaluate("--benchmark", "vlkeb", "--root", str(root), *chosen, *models, "--json", "--out", str(out)) == 0
+    seen = capsys.readouterr()
+    result = json.loads(seen.out)
+    assert (result["benchmark"], result["edits"]) == ("vlkeb", 1)
+    assert result["selection"] == {
+        "source": "eval_multihop.json", "rows": 4, "subset": "leak-free", "in_subset": 3, "samples": 2, "dropped": 1,
+        "too_long": 1,
+    }  # fmt: skip
+    assert result["portability"]["edited"]["by_hop"]["3-hop"]["questions"] == 1
+    assert "has 4 samples, 3 of them in the subset leak-free, 1 left out for missing pictures; 2 are taken" in seen.err
+    assert "leaving 1 samples out" in seen.err
+    text = out.read_text()
+    assert "subset leak-free with 3 of 4 samples; 1 left out for missing pictures, 1 as too long" in text
+    assert "edited, 3-hop" in text
