@@ -6,7 +6,7 @@ Everything here is plain data: no model, no torch at import time beyond type che
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
@@ -121,6 +121,11 @@ class ExpertTraces(Sequence[ExpertTrace]):
             return ExpertTraces([column[index] for column in self.columns])
         return ExpertTrace(*(column[index] for column in self.columns))
 
+    def those_passed(self) -> list[ExpertTrace]:
+        """The traces of the experts that passed hard routing, in the repository's order."""
+        column = self.columns[[f.name for f in fields(ExpertTrace)].index("passed")]
+        return [self[i] for i, passed in enumerate(column) if passed]
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
@@ -148,7 +153,12 @@ class RoutingTrace:
     @property
     def passed(self) -> tuple[ExpertTrace, ...]:
         """The experts that passed hard routing, heaviest first."""
-        return tuple(sorted((e for e in self.experts if e.passed), key=lambda e: -e.weight))
+        # Of ten thousand experts a few pass: the traces of the others need not be made.
+        if isinstance(self.experts, ExpertTraces):
+            found = self.experts.those_passed()
+        else:
+            found = [e for e in self.experts if e.passed]
+        return tuple(sorted(found, key=lambda e: -e.weight))
 
     def to_json(self) -> dict[str, Any]:
         """The one JSON form that the page, the command line and the tests read."""

@@ -8,7 +8,7 @@ a row's result does not depend on the rows beside it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,15 +180,22 @@ def decoder_layers(model: Any) -> nn.ModuleList:
 
 
 def fingerprint(model: Any) -> str:
-    """A short name of the weights: model type, widths and a hash over a sample of every tensor.
+    """A short name of the weights: model type and a digest of them.
 
-    An editor fits only the weights it was trained on; a sample of 64 numbers of each tensor tells two
-    trained models apart without reading gigabytes.
+    An editor fits only the weights it was trained on.
+    """
+    return f"{model.config.model_type}-{tensors_digest(model.state_dict())}"
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """16 hexadecimal digits over the names and a sample of 64 numbers of every tensor.
+
+    That tells two trained models apart without reading gigabytes.
     """
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in tensors.items():
         flat = tensor.detach().flatten()
         step = max(1, flat.numel() // 64)
         digest.update(name.encode())
         digest.update(flat[::step][:64].float().cpu().numpy().tobytes())
-    return f"{model.config.model_type}-{digest.hexdigest()[:16]}"
+    return digest.hexdigest()[:16]

@@ -13,7 +13,7 @@ from liveedit.cli.progress import ProgressBar
 from liveedit.data import BENCHMARKS, SUBSETS, Reading, read_benchmark, read_evqa
 from liveedit.types import InputError
 
-WORLD = "world"
+WORLD, PHOTOS = "world", "photos"
 SPLITS = tuple(dict.fromkeys(split for benchmark in BENCHMARKS.values() for split in benchmark.files))
 
 
@@ -21,9 +21,14 @@ def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     """``--benchmark`` and what says where its files lie and which samples are meant."""
     parser.add_argument(
         "--benchmark",
-        choices=(WORLD, *BENCHMARKS),
+        choices=(WORLD, PHOTOS, *BENCHMARKS),
         default=WORLD,
-        help="the emoji world's own, drawn for the seed, or a published one from its files (default: world)",
+        help="the emoji world's own, drawn for the seed; photographs and annotations that no training has seen; or a "
+        "published one from its files (default: world)",
+    )
+    parser.add_argument("--photos", type=Path, metavar="ZIP", help="CIFAR-10 as a zip of JPEGs (photos)")
+    parser.add_argument(
+        "--annotations", type=Path, nargs="+", default=[], metavar="JSON", help="E-VQA annotation files (photos)"
     )
     add_place_options(parser)
     parser.add_argument(
@@ -64,23 +69,29 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
 def open_benchmark(args: argparse.Namespace, count: int, seed: int = 0) -> Iterator[Reading]:
     """The first ``count`` samples that the options choose.
 
-    The world's are drawn for the seed, and their pictures go when the context is left.
+    The world's and the photographs' are drawn for the seed, and their pictures go when the context is left.
     """
-    if args.benchmark != WORLD:
+    if args.benchmark in BENCHMARKS:
         yield read_published(args, count)
         return
     refuse_published_options(args)
+    from liveedit.evaluation.photographs import write_photo_benchmark
     from liveedit.world.benchmark import write_benchmark
 
     with TemporaryDirectory(prefix="liveedit-") as folder:
         with ProgressBar() as show:
-            path = write_benchmark(Path(folder), count, seed, "eval", show)
+            if args.benchmark == PHOTOS:
+                if args.photos is None or not args.annotations:
+                    raise InputError("the benchmark photos needs --photos ZIP and --annotations JSON: give both")
+                path = write_photo_benchmark(Path(folder), count, seed, args.photos, args.annotations, show)
+            else:
+                path = write_benchmark(Path(folder), count, seed, "eval", show)
         samples = read_evqa(path, folder)
         yield Reading(samples, path.name, len(samples), "all", len(samples), 0)
 
 
 def refuse_published_options(args: argparse.Namespace) -> None:
-    """Refuse, for the emoji world, what only a published benchmark has a use for."""
+    """Refuse, for benchmarks that are drawn, what only a published one has a use for."""
     given = {
         "--root": args.root,
         "--json-file": args.json_file,

@@ -22,7 +22,9 @@ class ProgressBar:
 
     def show(self, done: int, total: int, label: str) -> None:
         """Draw the bar."""
-        if self.bar is None:
-            self.bar = tqdm(total=total, dynamic_ncols=True)
+        if self.bar is None or self.bar.total != total:
+            # Another total is another task: its bar comes below the one before.
+            self.__exit__()
+            self.bar = tqdm(total=total, initial=done, dynamic_ncols=True)
         self.bar.set_description(label, refresh=False)
         self.bar.update(done - self.bar.n)

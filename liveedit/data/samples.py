@@ -6,7 +6,7 @@ model said before; ``loc`` and ``m_loc`` are unrelated questions, without and wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,14 +20,16 @@ HARD_KINDS = ("same_picture", "near_miss")
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A picture that is opened when it is needed: a file, or a picture already in memory."""
+    """A picture that is opened when it is needed: a file, a function that draws it, or a picture in memory."""
 
-    source: Path | Image.Image
+    source: Path | Callable[[], Image.Image] | Image.Image
 
     def open(self) -> Image.Image:
-        """The picture in RGB; a file is read anew each time, so that a large benchmark fits in memory."""
+        """The picture in RGB, read or drawn anew each time, so that a large benchmark fits in memory."""
         if isinstance(self.source, Image.Image):
             return self.source.convert("RGB")
+        if not isinstance(self.source, Path):
+            return self.source().convert("RGB")
         try:
             with Image.open(self.source) as picture:
                 return picture.convert("RGB")

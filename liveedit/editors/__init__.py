@@ -1,8 +1,22 @@
-"""Editors: one protocol, one registry."""
+"""Editors: one protocol, one registry. A new editor is one file and one line in ``EDITORS``."""
 
-from liveedit.editors.base import Editor, Prediction
+from liveedit.editors.base import Editor, EditorKind, EditState, Prediction
 from liveedit.editors.liveedit import LayerStates, LiveEdit, QueryFeatures
+from liveedit.editors.unedited import Unedited
 
-EDITORS: dict[str, type] = {"liveedit": LiveEdit}
+EDITORS: dict[str, EditorKind] = {
+    "liveedit": LiveEdit,
+    "unedited": Unedited,
+}
 
-__all__ = ["EDITORS", "Editor", "LayerStates", "LiveEdit", "Prediction", "QueryFeatures"]
+__all__ = [
+    "EDITORS",
+    "EditState",
+    "Editor",
+    "EditorKind",
+    "LayerStates",
+    "LiveEdit",
+    "Prediction",
+    "QueryFeatures",
+    "Unedited",
+]

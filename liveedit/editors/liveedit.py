@@ -8,8 +8,10 @@ removed exactly. Without a picture there is nothing to route by, and the answer 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -19,10 +21,11 @@ from PIL.Image import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from liveedit.backbones import Backbone, EncodedBatch
+from liveedit.backbones import Backbone, EncodedBatch, tensors_digest
 from liveedit.config import EditorConfig, load_json
 from liveedit.editors.base import Prediction
-from liveedit.experts import ExpertRepository, Routing, route
+from liveedit.editors.decoding import generate, teacher_forced
+from liveedit.experts import PAPER_ROUTING, ExpertRepository, Routing, RoutingStrategy, route
 from liveedit.experts.modules import FeatureBatch, LiveEditModules, generator_input
 from liveedit.hooks import replace_output, stop_after
 from liveedit.types import Answer, Edit, EditorError, ExpertTraces, Query, RoutingTrace, one_or_many
@@ -71,7 +74,13 @@ class LayerStates:
 class LiveEdit:
     """The editor: trained modules over a frozen backbone. Immutable; edits live in repositories."""
 
-    def __init__(self, backbone: Backbone, config: EditorConfig, modules: LiveEditModules | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: EditorConfig,
+        modules: LiveEditModules | None = None,
+        routing: RoutingStrategy = PAPER_ROUTING,
+    ) -> None:
         if config.hidden_size != backbone.hidden_size:
             raise EditorError(
                 f"the editor is for width {config.hidden_size}, the backbone has {backbone.hidden_size}: use the matching pair"
@@ -80,7 +89,7 @@ class LiveEdit:
             raise EditorError(
                 f"layer {config.layer} is outside the backbone's {len(backbone.layers)} decoder layers: choose 0 to {len(backbone.layers) - 1}"
             )
-        self.backbone, self.config = backbone, config
+        self.backbone, self.config, self.routing = backbone, config, routing
         self.modules = (modules or LiveEditModules(config)).to(backbone.device).float().eval().requires_grad_(False)
         self.layer = backbone.layers[config.layer]
 
@@ -105,6 +114,29 @@ class LiveEdit:
         """Write configuration and weights to a folder."""
         save_editor(path, self.config, self.modules)
 
+    @property
+    def fingerprint(self) -> str:
+        """A short name of the configuration, the trained weights and the routing strategy."""
+        settings = json.dumps([asdict(self.config), asdict(self.routing)], sort_keys=True)
+        weights = tensors_digest(self.modules.state_dict())
+        return f"liveedit-{hashlib.sha256(f'{settings} {weights}'.encode()).hexdigest()[:16]}"
+
+    def with_routing(self, routing: RoutingStrategy) -> LiveEdit:
+        """The same trained editor under another routing strategy; modules are shared, nothing is copied.
+
+        A repository serves editors of all strategies alike, except that visual features of whole pictures
+        (``whole_picture``) can be compared with each other only.
+        """
+        return LiveEdit(self.backbone, self.config, self.modules, routing)
+
+    def empty(self) -> ExpertRepository:
+        """A repository without experts."""
+        return ExpertRepository.empty(self.config)
+
+    def load_state(self, path: str | Path, /) -> ExpertRepository:
+        """Read a repository that an editor of this configuration saved."""
+        return ExpertRepository.load(path, self.config)
+
     @torch.no_grad()
     def edit(
         self, repository: ExpertRepository, edits: Sequence[Edit], *, template: bool = True, batch_size: int = 32
@@ -125,7 +157,7 @@ class LiveEdit:
             vision, prompt, answer = (batch.part(name) for name in ("vision", "prompt", "answer"))
             embeddings = self.backbone.embed(batch.input_ids).float()
             U, V = self.modules.generator(generator_input(vision, prompt, answer, hidden, embeddings))
-            phi, psi = self.modules.encode_edit(hidden, vision, prompt)
+            phi, psi = self.modules.encode_edit(hidden, vision, prompt, self.routing.whole_picture)
             ids += repository.add(part, U, V, phi, psi)
         return ids
 
@@ -146,7 +178,9 @@ class LiveEdit:
     def query_features(self, queries: Sequence[Query], template: bool = True) -> list[QueryFeatures]:
         """Routing features of questions with pictures."""
         batch = self.backbone.encode([q.image for q in queries], [q.prompt for q in queries], None, template)
-        features = self.modules.encode_query(self.states(batch), batch.part("vision"), batch.part("prompt"))
+        features = self.modules.encode_query(
+            self.states(batch), batch.part("vision"), batch.part("prompt"), self.routing.whole_picture
+        )
         return [QueryFeatures(*row) for row in zip(features.visual, features.threshold, features.prompt, strict=True)]
 
     @torch.no_grad()
@@ -195,12 +229,12 @@ class LiveEdit:
                 [queries[i].image for i in rows], [queries[i].prompt for i in rows], None, template
             )
             injection = _Injection(self, batch, [repositories[i] for i in rows]) if routed else None
-            output = self._generate(batch, max_new_tokens, injection)
-            for number, row in enumerate(rows):
-                tokens = self._until_stop(output[number, batch.input_ids.shape[1] :].tolist())
-                text = self.backbone.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+            # Routed at prefill; the fused experts are kept for decoding.
+            with replace_output(self.layer, injection) if injection else nullcontext():
+                said = generate(self.backbone, batch, max_new_tokens)
+            for number, (row, (text, tokens)) in enumerate(zip(rows, said, strict=True)):
                 trace = injection.traces[number] if injection else self._untouched(queries[row], repositories[row])
-                answers[row] = Answer(text, tuple(tokens), trace)
+                answers[row] = Answer(text, tokens, trace)
         ordered = [answers[i] for i in range(len(queries))]
         return ordered[0] if single else ordered
 
@@ -222,16 +256,14 @@ class LiveEdit:
             batch = self.backbone.encode(
                 [queries[i].image for i in rows], [queries[i].prompt for i in rows], answers, template
             )
-            if routed:
-                injection = _Injection(self, batch, [repositories[i] for i in rows])
-                with replace_output(self.layer, injection):
-                    logits = self.backbone.model(**batch.model_inputs(), use_cache=False).logits
-            else:
-                logits = self.backbone.model(**batch.model_inputs(), use_cache=False).logits
-            guesses = logits.argmax(-1)
-            for number, row in enumerate(rows):
-                count = len(answers[number])
-                found[row] = Prediction(tuple(answers[number]), tuple(guesses[number, -count - 1 : -1].tolist()))
+            injection = _Injection(self, batch, [repositories[i] for i in rows]) if routed else None
+            with replace_output(self.layer, injection) if injection else nullcontext():
+                predictions = teacher_forced(self.backbone, batch, answers)
+            for number, (row, prediction) in enumerate(zip(rows, predictions, strict=True)):
+                if prediction.answer is not None:
+                    trace = injection.traces[number] if injection else self._untouched(queries[row], repositories[row])
+                    prediction = replace(prediction, answer=replace(prediction.answer, trace=trace))
+                found[row] = prediction
         return [found[i] for i in range(len(queries))]
 
     def route(
@@ -245,25 +277,6 @@ class LiveEdit:
             else:
                 traces.append(self.route_features(repository, self.query_features([q], template)[0]))
         return traces
-
-    def _generate(self, batch: EncodedBatch, max_new_tokens: int, injection: _Injection | None) -> torch.Tensor:
-        """Greedy generation with the KV cache; routed at prefill, the fused experts kept for decoding."""
-        options = {
-            "do_sample": False,
-            "num_beams": 1,
-            "max_new_tokens": max_new_tokens,
-            "use_cache": True,
-            "eos_token_id": self.backbone.eos_id,
-            "pad_token_id": self.backbone.pad_id,
-        }
-        if injection is None:
-            return self.backbone.model.generate(**batch.model_inputs(positions=False), **options)
-        with replace_output(self.layer, injection):
-            return self.backbone.model.generate(**batch.model_inputs(positions=False), **options)
-
-    def _until_stop(self, tokens: list[int]) -> list[int]:
-        """The generated ids before the stop token."""
-        return tokens[: tokens.index(self.backbone.eos_id)] if self.backbone.eos_id in tokens else tokens
 
     def _groups(
         self, queries: Sequence[Query], repositories: Sequence[ExpertRepository | None], batch_size: int
@@ -297,6 +310,7 @@ class LiveEdit:
             repository.stacked("psi", device),
             repository.active_mask().to(device),
             margin_shift,
+            self.routing,
         )
         return replace(routing, weight=routing.weight * repository.scales().to(device))
 
@@ -349,7 +363,10 @@ class _Injection:
 
     def _prefill(self, hidden: torch.Tensor) -> None:
         """Route every row among its own repository's experts and keep only those that passed."""
-        features = self.editor.modules.encode_query(hidden, self.batch.part("vision"), self.batch.part("prompt"))
+        strategy = self.editor.routing
+        features = self.editor.modules.encode_query(
+            hidden, self.batch.part("vision"), self.batch.part("prompt"), strategy.whole_picture
+        )
         rows: dict[int, list[int]] = {}
         for number, repository in enumerate(self.repositories):
             rows.setdefault(id(repository), []).append(number)
@@ -361,6 +378,11 @@ class _Injection:
             part = FeatureBatch(features.visual[index], features.threshold[index], features.prompt[index])
             routing = self.editor._route(repository, part)
             U, V = repository.stacked("U", hidden.device), repository.stacked("V", hidden.device)
+            if strategy.keeps_all and len(rows) == 1:
+                # Every expert acts on every row: one copy of them all serves the batch.
+                self.traces = self.editor._traces(repository, routing)
+                self.fused = (U, V, routing.weight)
+                return
             for place, (number, trace) in enumerate(
                 zip(numbers, self.editor._traces(repository, routing), strict=True)
             ):

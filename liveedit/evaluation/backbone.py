@@ -13,10 +13,10 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from liveedit.backbones import Backbone
+from liveedit.editors.decoding import generate
 from liveedit.evaluation.metrics import exact_match
 from liveedit.types import InputError
 from liveedit.world.cases import default_vocabulary, flippable, random_contents
@@ -168,16 +168,7 @@ def _text_items(draw: Callable[[Random], Question], dice: Random) -> Iterator[It
         yield Item(None, question.prompt, question.answer)
 
 
-@torch.no_grad()
 def _written(backbone: Backbone, items: Sequence[Item]) -> list[str]:
     """Greedy answers to some questions, all with a picture or all without."""
     batch = backbone.encode([i.image for i in items], [i.prompt for i in items], None, template=True)
-    output = backbone.model.generate(
-        **batch.model_inputs(positions=False), do_sample=False, num_beams=1, max_new_tokens=MAX_NEW_TOKENS,
-        eos_token_id=backbone.eos_id, pad_token_id=backbone.pad_id,
-    )  # fmt: skip
-    texts = []
-    for row in output[:, batch.input_ids.shape[1] :].tolist():
-        tokens = row[: row.index(backbone.eos_id)] if backbone.eos_id in row else row
-        texts.append(str(backbone.tokenizer.decode(tokens, skip_special_tokens=True)).strip())
-    return texts
+    return [text for text, _ in generate(backbone, batch, MAX_NEW_TOKENS)]

@@ -1,7 +1,7 @@
 """A benchmark on photographs: natural questions and answers, on pictures that no training has seen.
 
 Pictures come from the archive's test split, questions, rephrasings and answers from the annotations that
-are held out of all training (:func:`liveedit.training.annotations.read_exchanges`, split "eval").
+are held out of all training (:func:`liveedit.data.annotations.read_exchanges`, split "eval").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from liveedit.training.annotations import read_exchanges
+from liveedit.data.annotations import read_exchanges
 from liveedit.types import DataError
 from liveedit.world.photos import PhotoSet, render_photo
 from liveedit.world.questions import ask_text, photo_question

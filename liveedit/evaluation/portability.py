@@ -1,18 +1,18 @@
 """Portability: questions on the edit's picture that follow from the edit (VLKEB, https://arxiv.org/abs/2403.07350).
 
-A question may need a second edit besides, its *premise*. Premises join the run's edits in a repository of their own,
+A question may need a second edit besides, its *premise*. Premises join the run's edits in a copy of the state,
 so that they touch no other figure; each is applied to the edit's picture, since an edit without one is never routed.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from liveedit.data import PortabilityProbe, Sample
-from liveedit.editors.liveedit import LiveEdit
+from liveedit.editors import Editor
 from liveedit.evaluation.metrics import contains, exact_match, percent, token_f1
 from liveedit.experts import ExpertRepository
 from liveedit.types import Edit, Query
@@ -46,20 +46,20 @@ class _Scores:
 
 
 def portability(
-    editor: LiveEdit,
-    repository: ExpertRepository,
+    editor: Editor[Any],
+    state: Any,
     samples: Sequence[Sample],
     max_new_tokens: int,
     done: Callable[[int], None],
 ) -> dict[str, Any]:
     """Ask the samples' portability questions of the edited and of the unedited model.
 
-    ``repository`` holds the samples' edits and stays as it is; ``done`` is told how many samples have been asked.
+    ``state`` holds the samples' edits and stays as it is; ``done`` is told how many samples have been asked.
     Keys: ``questions`` and ``premises`` (how many), ``edited`` and ``unedited``, each with ``all`` and ``by_hop``
     ("1-hop" …) of ``teacher_forced``, ``exact``, ``contains``, ``f1`` in percent, by hop also ``questions``.
     """
     asked = [sample for sample in samples if sample.portability]
-    known, premises = _with_premises(editor, repository, asked)
+    known, premises = _with_premises(editor, state, asked)
     edited, unedited = _Scores(), _Scores()
     for start in range(0, len(asked), CHUNK):
         part = asked[start : start + CHUNK]
@@ -77,32 +77,31 @@ def portability(
     }
 
 
-def _with_premises(
-    editor: LiveEdit, repository: ExpertRepository, samples: Sequence[Sample]
-) -> tuple[ExpertRepository, int]:
-    """The repository with the premises of the samples' questions added, and how many they are."""
+def _with_premises(editor: Editor[Any], state: Any, samples: Sequence[Sample]) -> tuple[Any, int]:
+    """The state with the premises of the samples' questions added to a copy, and how many they are."""
     second = [(sample, probe.premise) for sample in samples for probe in sample.portability if probe.premise]
     if not second:
-        return repository, 0
-    known = deepcopy(repository)
+        return state, 0
+    known = copy.deepcopy(state)
     for start in range(0, len(second), CHUNK):
         edits = [Edit(sample.image.open(), *premise) for sample, premise in second[start : start + CHUNK]]
         editor.edit(known, edits, template=False)
-        known.forget_pictures()
+        if isinstance(known, ExpertRepository):
+            known.forget_pictures()
     return known, len(second)
 
 
 def _score(
-    editor: LiveEdit,
-    repository: ExpertRepository | None,
+    editor: Editor[Any],
+    state: Any,
     queries: Sequence[Query],
     probes: Sequence[PortabilityProbe],
     scores: _Scores,
     max_new_tokens: int,
 ) -> None:
     """Teacher-forced and written answers of one model."""
-    predicted = editor.predict(repository, queries, [probe.answer for probe in probes], template=False)
-    written = editor.answer(repository, queries, max_new_tokens=max_new_tokens, template=False)
+    predicted = editor.predict(state, queries, [probe.answer for probe in probes], template=False)
+    written = editor.answer(state, queries, max_new_tokens=max_new_tokens, template=False)
     for probe, prediction, answer in zip(probes, predicted, written, strict=True):
         scores.add(probe.hops, "teacher_forced", prediction.agreement)
         for name, score in MEASURES.items():

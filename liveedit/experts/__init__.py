@@ -7,9 +7,10 @@ from liveedit.experts.features import FeatureExtractor
 from liveedit.experts.generator import ExpertGenerator, GeneratorInput
 from liveedit.experts.reference import ReferenceEditor, ReferenceExpert, ReferenceTrace, load_reference
 from liveedit.experts.repository import Expert, ExpertRepository
-from liveedit.experts.routing import Routing, apply_residual, route, similarity
+from liveedit.experts.routing import PAPER_ROUTING, Routing, RoutingStrategy, apply_residual, route, similarity
 
 __all__ = [
+    "PAPER_ROUTING",
     "Expert",
     "ExpertGenerator",
     "ExpertRepository",
@@ -19,6 +20,7 @@ __all__ = [
     "ReferenceExpert",
     "ReferenceTrace",
     "Routing",
+    "RoutingStrategy",
     "apply_residual",
     "load_reference",
     "route",

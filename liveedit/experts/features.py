@@ -58,7 +58,10 @@ class FeatureExtractor(nn.Module):
         self, asked: torch.Tensor, vision: torch.Tensor, vision_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """CA_phi2: the visual feature phi [B, k, d_m] of ``vision`` [B, N_v, d] under ``asked`` [B, k, d_m]."""
-        feature = self.read_vision(asked, self.visual_norm(vision), vision_mask)
+        return self._at_length(self.read_vision(asked, self.visual_norm(vision), vision_mask))
+
+    def _at_length(self, feature: torch.Tensor) -> torch.Tensor:
+        """The visual feature [B, k, d_m] as it is compared."""
         # Hard routing compares two similarities. Unbounded features grow a large part common to all pictures,
         # which has to cancel in that comparison and drowns what differs; at a fixed length such a part would
         # only take room from what tells pictures apart.
@@ -68,8 +71,26 @@ class FeatureExtractor(nn.Module):
         """The prompt feature psi [B, k, d_m]."""
         return self.read_meaning(self.prompt_queries, self.prompt_norm(prompt), prompt_mask)
 
+    def whole(self, vision: torch.Tensor, vision_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """phi of the whole picture, [B, k, d_m]: what attention gives when it weighs every visual token alike.
+
+        No prompt says where to look, so all k parts are equal (the paper's ablation HR*, Section 5.4, on weights
+        that were trained with prompts).
+        """
+        values = self.read_vision.v_mlp(self.visual_norm(vision))
+        seen = torch.ones_like(values[..., :1]) if vision_mask is None else vision_mask[..., None].to(values.dtype)
+        mean = (values * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
+        return self._at_length(mean.expand(-1, self.visual_queries.shape[1], -1))
+
     def threshold_feature(self, asked: torch.Tensor) -> torch.Tensor:
         """phi of the sentinel under the same prompt, [B, k, d_m] (Eq. 5)."""
+        return self.visual(asked, self._sentinel())
+
+    def whole_threshold(self) -> torch.Tensor:
+        """phi of the whole sentinel, [1, k, d_m]."""
+        return self.whole(self._sentinel())
+
+    def _sentinel(self) -> torch.Tensor:
         if self.sentinel is None:
             raise RuntimeError("the edit side has no sentinel")
-        return self.visual(asked, self.sentinel)
+        return self.sentinel

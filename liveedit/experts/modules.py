@@ -36,17 +36,27 @@ class LiveEditModules(nn.Module):
         self.query_features.load_state_dict(self.edit_features.state_dict(), strict=False)
 
     def encode_edit(
-        self, hidden: torch.Tensor, vision: torch.Tensor, prompt: torch.Tensor
+        self, hidden: torch.Tensor, vision: torch.Tensor, prompt: torch.Tensor, whole_picture: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Edit-side features phi and psi [B, k, d_m] from states [B, T, d] and bool part masks [B, T]."""
-        seen, said = _columns(hidden, vision), _columns(hidden, prompt)
-        asked = self.edit_features.attention_queries(*said)
-        return self.edit_features.visual(asked, *seen), self.edit_features.meaning(*said)
+        """Edit-side features phi and psi [B, k, d_m] from states [B, T, d] and bool part masks [B, T].
 
-    def encode_query(self, hidden: torch.Tensor, vision: torch.Tensor, prompt: torch.Tensor) -> FeatureBatch:
-        """Input-side features from states [B, T, d] and bool part masks [B, T]."""
+        With ``whole_picture`` phi is made of the whole picture, not of what the prompt asks to look at.
+        """
+        seen, said = _columns(hidden, vision), _columns(hidden, prompt)
+        extractor = self.edit_features
+        if whole_picture:
+            return extractor.whole(*seen), extractor.meaning(*said)
+        return extractor.visual(extractor.attention_queries(*said), *seen), extractor.meaning(*said)
+
+    def encode_query(
+        self, hidden: torch.Tensor, vision: torch.Tensor, prompt: torch.Tensor, whole_picture: bool = False
+    ) -> FeatureBatch:
+        """Input-side features from states [B, T, d] and bool part masks [B, T]; ``whole_picture`` as on the edit side."""
         extractor = self.query_features
         seen, said = _columns(hidden, vision), _columns(hidden, prompt)
+        if whole_picture:
+            visual = extractor.whole(*seen)
+            return FeatureBatch(visual, extractor.whole_threshold().expand_as(visual), extractor.meaning(*said))
         asked = extractor.attention_queries(*said)
         return FeatureBatch(
             extractor.visual(asked, *seen),

@@ -1,4 +1,4 @@
-"""Routing and fusion on plain tensors (paper, Eqs. 5-7).
+"""Routing and fusion on plain tensors (paper, Eqs. 5-7), and the strategies that studies compare it with.
 
 Similarity follows the released form: the mean over the k queries of the inner product, divided by
 sqrt(d_m). Hard routing keeps an expert when its visual similarity exceeds the sentinel's; soft routing
@@ -12,6 +12,30 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class RoutingStrategy:
+    """Which experts a question meets and how they are weighed; the defaults are the paper's.
+
+    ``sentinel``: keep only experts visually nearer than the sentinel (Eq. 5). ``nearest``: of those, keep this
+    many, the visually nearest (0: all). ``soft``: weigh the kept ones by the prompt (Eq. 7); otherwise their
+    residuals are averaged, as "- SR" of the paper's Table 2 does. ``whole_picture``: compare whole pictures, not
+    what the prompt asks to look at (HR* of Table 2).
+    """
+
+    sentinel: bool = True
+    nearest: int = 0
+    soft: bool = True
+    whole_picture: bool = False
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every active expert acts on every question."""
+        return not self.sentinel and self.nearest == 0
+
+
+PAPER_ROUTING = RoutingStrategy()
 
 
 def similarity(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -57,6 +81,7 @@ def route(
     expert_prompt: torch.Tensor,
     active: torch.Tensor | None = None,
     margin_shift: float = 0.0,
+    strategy: RoutingStrategy = PAPER_ROUTING,
 ) -> Routing:
     """Route B questions (features [B, k, d_m]) among E experts (features [E, k, d_m]).
 
@@ -66,11 +91,24 @@ def route(
     visual = similarity(visual_feature, expert_visual)
     threshold = pair_similarity(visual_feature, threshold_feature)
     passed = visual - threshold[:, None] + margin_shift > 0
+    if not strategy.sentinel:
+        passed = torch.ones_like(passed)
     if active is not None:
         passed = passed & active[None, :]
+    if strategy.nearest:
+        passed = passed & _nearest(visual.masked_fill(~passed, -torch.inf), strategy.nearest)
     prompt = similarity(prompt_feature, expert_prompt)
     absolute, relative, weight = soft_weights(prompt, passed)
+    if not strategy.soft:
+        absolute = torch.ones_like(prompt)
+        relative = weight = passed.to(prompt.dtype) / passed.sum(-1, keepdim=True).clamp(min=1)
     return Routing(visual, threshold, passed, prompt, absolute, relative, weight)
+
+
+def _nearest(visual: torch.Tensor, count: int) -> torch.Tensor:
+    """Bool [B, E]: the ``count`` experts of largest similarity of each row of ``visual`` [B, E]."""
+    best = visual.topk(min(count, visual.shape[1]), dim=1).indices
+    return torch.zeros_like(visual, dtype=torch.bool).scatter(1, best, True)
 
 
 def fused_residual(normed: torch.Tensor, U: torch.Tensor, V: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

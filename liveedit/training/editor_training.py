@@ -16,10 +16,10 @@ import torch
 
 from liveedit.backbones import Backbone, load_backbone
 from liveedit.config import EditorConfig, EditorTrainingConfig, save_json
+from liveedit.data.annotations import read_exchanges
 from liveedit.editors import LiveEdit
 from liveedit.editors.liveedit import load_modules
 from liveedit.experts.modules import LiveEditModules
-from liveedit.training.annotations import read_exchanges
 from liveedit.training.editor_learner import Losses
 from liveedit.training.editor_losses import EditorTrainer
 from liveedit.training.editor_stages import ORDER, Cases, EditorStages

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from liveedit.config import PretrainConfig, save_json
-from liveedit.training.annotations import answers_of, read_exchanges
+from liveedit.data.annotations import answers_of, read_exchanges
 from liveedit.training.architecture import build_model, build_processor, build_tokenizer
 from liveedit.training.loop import Learner, Pace, Validation, run_stage
 from liveedit.training.optim import MasterOptimizer

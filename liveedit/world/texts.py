@@ -128,13 +128,13 @@ def ask_copy(rng: Random, vocabulary: Sequence[str], split: str = "train", kind:
     if split == "train" and rng.random() < _COMPOSED_SHARE:
         other = " ".join(vocabulary[int(rng.random() * len(vocabulary))].split()[:3])
         people = _PEOPLE + tuple(f"the {word}" for word in ("painter", "child", "driver", "old man", "cat", "farmer"))
-        kind = rng.random()
-        if kind < 0.4:
+        chance = rng.random()
+        if chance < 0.4:
             holders = [f"{rng.choice(('the', 'the', 'our', 'my', 'that'))} {rng.choice(_THINGS)}"]
-        elif kind < 0.6:
+        elif chance < 0.6:
             holders = [rng.choice(named()).definite[1]]
         else:
-            holders = [title(rng.choice(countries)[0]) if kind < 0.8 else rng.choice(people)]
+            holders = [title(rng.choice(countries)[0]) if chance < 0.8 else rng.choice(people)]
         return Question("copy", compose(rng, phrase, other, people, holders, _plain_words()), phrase, COMPOSED, None)
     wording, template = pick_wording(kind, rng, split)
     person = rng.choice(_PEOPLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 from liveedit.backbones import Backbone
 from liveedit.editors import LiveEdit
 from liveedit.editors.liveedit import ALL_OFF, NO_EDITS, NO_IMAGE
-from liveedit.experts import ExpertRepository
+from liveedit.experts import ExpertRepository, RoutingStrategy
 from liveedit.types import Edit, EditorError, InputError, Query, RoutingTrace
 
 QUESTION = "What is in the picture?"
@@ -293,3 +294,52 @@ def test_routing_again_from_features_equals_routing_while_answering(
     lowered = open_editor.route_features(open_repository, features, margin_shift=-1e6)
     assert not lowered.passed
     assert lowered.margin_shift == -1e6
+
+
+def test_every_expert_acts_when_neither_sentinel_nor_number_limits_them(
+    open_editor: LiveEdit, open_repository: ExpertRepository, pictures: list[Image]
+) -> None:
+    editor = open_editor.with_routing(RoutingStrategy(sentinel=False))
+    queries = [Query(picture, QUESTION) for picture in pictures[5:]]
+    open_repository.set_active(open_repository.experts[2].id, False)
+    answers = editor.answer(open_repository, queries, max_new_tokens=NEW)
+    for query, answer in zip(queries, answers, strict=True):
+        weights = {row.expert_id: row.weight for row in answer.trace.experts}
+        assert len(answer.trace.passed) == 5
+        assert weights[open_repository.experts[2].id] == 0.0
+        assert list(answer.tokens) == full_recompute(editor, open_repository, query, answer.trace, NEW)
+    # Rows with repositories of their own are fused one by one and say the same.
+    other = ExpertRepository(open_editor.config, open_repository.experts[:3])
+    mixed = editor.answer([open_repository, other, open_repository], queries, max_new_tokens=NEW)
+    assert [mixed[i].tokens for i in (0, 2)] == [answers[i].tokens for i in (0, 2)]
+    assert list(mixed[1].tokens) == full_recompute(editor, other, queries[1], mixed[1].trace, NEW)
+
+
+def test_strategies_share_the_trained_modules_and_have_names_of_their_own(
+    open_editor: LiveEdit, open_repository: ExpertRepository, pictures: list[Image], some_edits: list[Edit]
+) -> None:
+    averaged = open_editor.with_routing(RoutingStrategy(soft=False))
+    whole = open_editor.with_routing(RoutingStrategy(whole_picture=True))
+    assert averaged.modules is whole.modules is open_editor.modules
+    names = {editor.fingerprint for editor in (open_editor, averaged, whole)}
+    assert len(names) == 3
+    assert open_editor.with_routing(RoutingStrategy()).fingerprint == open_editor.fingerprint
+    (trace,) = averaged.route(open_repository, [Query(pictures[7], QUESTION)])
+    assert [row.weight for row in trace.experts] == pytest.approx([1 / 6] * 6)
+    # A whole picture's feature does not depend on the question; what the prompt asks to look at does.
+    for editor, same in ((whole, True), (open_editor, False)):
+        one, two = editor.query_features([Query(pictures[7], QUESTION), Query(pictures[7], "How many?")])
+        assert torch.allclose(one.visual, two.visual, atol=1e-5) == same
+        assert torch.allclose(one.threshold, two.threshold, atol=1e-5) == same
+    repository = whole.empty()
+    whole.edit(repository, some_edits[:2])
+    assert torch.allclose(repository.experts[0].phi[0], repository.experts[0].phi[1])
+
+
+def test_states_are_made_saved_and_read_by_the_editor(
+    open_editor: LiveEdit, open_repository: ExpertRepository, tmp_path: Path
+) -> None:
+    assert len(open_editor.empty()) == 0
+    open_repository.save(tmp_path / "state")
+    again = open_editor.load_state(tmp_path / "state")
+    assert [e.id for e in again] == [e.id for e in open_repository]

@@ -13,6 +13,7 @@ from liveedit.data import ImageSource, Sample, read_evqa
 from liveedit.editors import LiveEdit
 from liveedit.editors.base import Prediction
 from liveedit.evaluation import evaluate, protocol, to_markdown, write_report
+from liveedit.experts import ExpertRepository
 from liveedit.types import Answer, ExpertTrace, InputError, RoutingTrace
 from liveedit.world.benchmark import write_benchmark
 
@@ -90,6 +91,9 @@ class Scripted:
     def __init__(self, config: Any) -> None:
         self.config = config
         self.backbone = type("Backbone", (), {"fingerprint": "scripted"})()
+
+    def empty(self) -> ExpertRepository:
+        return ExpertRepository.empty(self.config)
 
     def edit(self, repository: Any, edits: Any, *, template: bool) -> list[str]:
         assert not template

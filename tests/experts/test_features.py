@@ -105,3 +105,24 @@ def test_normed_visual_features_are_the_plain_ones_at_unit_mean_square() -> None
 def test_an_unknown_kind_of_visual_feature_is_refused() -> None:
     with pytest.raises(ConfigError, match="visual_feature"):
         replace(CONFIG, visual_feature="unit")
+
+
+@pytest.mark.parametrize("form", ["plain", "normed"])
+def test_the_feature_of_a_whole_picture_is_the_mean_of_its_values(form: str) -> None:
+    torch.manual_seed(3)
+    built = FeatureExtractor(replace(CONFIG, visual_feature=form), sentinel=True).requires_grad_(False)
+    hidden, vision = torch.randn(2, 7, 12), torch.zeros(2, 7, dtype=torch.bool)
+    vision[0, :4], vision[1, 2:7] = True, True
+    phi, theta = built.whole(hidden, vision), built.whole_threshold()
+    assert built.sentinel is not None
+    w = {name: value.double().numpy() for name, value in built.read_vision.state_dict().items()}
+    pictures = [hidden[b][vision[b]] for b in range(2)] + [built.sentinel[0]]
+    for got, picture in zip([*phi, theta[0]], pictures, strict=True):
+        values = norm(built.visual_norm, picture.double().numpy()) @ w["v_mlp.weight"].T + w["v_mlp.bias"]
+        wanted = values.mean(0)
+        if form == "normed":
+            wanted = wanted / np.sqrt((wanted**2).mean())
+        assert got.shape == (3, 8)
+        assert np.allclose(got.numpy(), np.tile(wanted, (3, 1)), atol=1e-4)
+    with pytest.raises(RuntimeError, match="no sentinel"):
+        FeatureExtractor(CONFIG, sentinel=False).whole_threshold()

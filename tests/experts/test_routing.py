@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from liveedit.experts.routing import apply_residual, pair_similarity, route, similarity, soft_weights
+from liveedit.experts.routing import (
+    RoutingStrategy,
+    apply_residual,
+    pair_similarity,
+    route,
+    similarity,
+    soft_weights,
+)
 
 
 def features(seed: int, *shape: int) -> torch.Tensor:
@@ -121,3 +128,56 @@ def test_residual_keeps_the_type_of_the_hidden_states() -> None:
     hidden = features(1, 1, 2, 4).bfloat16()
     got = apply_residual(hidden, features(2, 1, 2, 4), features(3, 1, 2, 4), features(4, 1, 2, 4), torch.ones(1, 1))
     assert got.dtype == torch.bfloat16
+
+
+def strategy_example() -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    """Features of two questions and five experts, and which experts are switched on."""
+    question = (features(1, 2, 2, 8), 0.2 * features(2, 2, 2, 8), features(3, 2, 2, 8))
+    return (*question, features(4, 5, 2, 8), features(5, 5, 2, 8)), torch.tensor([True, True, False, True, True])
+
+
+def test_the_default_strategy_is_the_paper_s() -> None:
+    example, active = strategy_example()
+    default, named = route(*example, active), route(*example, active, 0.0, RoutingStrategy())
+    assert all(torch.equal(a, b) for a, b in zip(vars(default).values(), vars(named).values(), strict=True))
+
+
+def test_without_the_sentinel_every_active_expert_acts() -> None:
+    example, active = strategy_example()
+    strategy = RoutingStrategy(sentinel=False)
+    got = route(*example, active, 0.0, strategy)
+    assert got.passed.tolist() == [active.tolist()] * 2
+    shown = got.prompt[:, active]
+    wanted = torch.sigmoid(shown) * torch.softmax(shown, -1)
+    assert torch.allclose(got.weight[:, active], wanted)
+    assert got.weight[:, ~active].eq(0).all()
+    assert strategy.keeps_all
+    assert not RoutingStrategy().keeps_all
+    assert not RoutingStrategy(sentinel=False, nearest=2).keeps_all
+
+
+def test_the_nearest_experts_are_kept() -> None:
+    example, active = strategy_example()
+    got = route(*example, active, 0.0, RoutingStrategy(sentinel=False, nearest=2))
+    for row in range(2):
+        order = sorted((i for i in range(5) if active[i]), key=lambda i: -float(got.visual[row, i]))
+        assert sorted(got.passed[row].nonzero().flatten().tolist()) == sorted(order[:2])
+    more = route(*example, active, 0.0, RoutingStrategy(sentinel=False, nearest=9))
+    assert more.passed.tolist() == [active.tolist()] * 2
+
+
+def test_the_nearest_of_those_that_passed_may_be_none() -> None:
+    example, _ = strategy_example()
+    nothing = route(*example, None, -100.0, RoutingStrategy(nearest=1))
+    assert not nothing.passed.any()
+    assert nothing.weight.eq(0).all()
+    everything = route(*example, None, 100.0, RoutingStrategy(nearest=1))
+    assert everything.passed.sum(1).tolist() == [1, 1]
+    assert everything.visual[everything.passed].tolist() == everything.visual.max(1).values.tolist()
+
+
+def test_without_soft_routing_the_kept_experts_are_averaged() -> None:
+    example, active = strategy_example()
+    got = route(*example, active, 100.0, RoutingStrategy(soft=False))
+    assert torch.allclose(got.weight[:, active], torch.full((2, 4), 0.25))
+    assert route(*example, active, -100.0, RoutingStrategy(soft=False)).weight.eq(0).all()

@@ -12,6 +12,7 @@ from accelerate import Accelerator, debug_launcher
 from accelerate.state import AcceleratorState, GradientState
 
 from liveedit.config import EditorTrainingConfig
+from liveedit.training.editor_learner import Losses
 from liveedit.training.editor_training import train_editor
 from liveedit.training.processes import Share, open_accelerator
 from liveedit.training.records import STATE
@@ -43,17 +44,16 @@ def fresh_processes() -> Any:
 def train_here(out: str, backbone: str) -> None:
     """What each of two processes runs: train, then write down the modules that it has."""
     torch.set_num_threads(1)
-    seen: dict[str, torch.Tensor] = {}
+    seen: list[torch.nn.Module] = []
     prepare = Accelerator.prepare_model
 
-    def remember(self: Accelerator, model: torch.nn.Module, *rest: Any, **more: Any) -> torch.nn.Module:
-        seen.update(model.trained.state_dict())
+    def remember(self: Accelerator, model: Losses, *rest: Any, **more: Any) -> torch.nn.Module:
+        seen.append(model.trained)
         return prepare(self, model, *rest, **more)
 
     Accelerator.prepare_model = remember  # type: ignore[method-assign]
     train_editor(Path(out), backbone, small(), dict(SHAPE), device="cpu")
-    rank = Accelerator().process_index
-    torch.save(seen, Path(out) / f"modules-{rank}.pt")
+    torch.save(seen[0].state_dict(), Path(out) / f"modules-{Accelerator().process_index}.pt")
 
 
 def losses(out: Path) -> list[float]:

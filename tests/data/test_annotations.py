@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from liveedit.training.annotations import held_out, read_exchanges
+from liveedit.data.annotations import held_out, read_exchanges
 from liveedit.types import DataError
 
 

@@ -1,0 +1,91 @@
+"""Options and steps that the commands of long evaluations share: benchmark, amounts, and which editor."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liveedit.cli.benchmarks import PHOTOS, WORLD, read_published, refuse_published_options
+from liveedit.cli.options import EDITOR
+from liveedit.types import EditorError, InputError
+
+if TYPE_CHECKING:
+    from liveedit.backbones import Backbone
+    from liveedit.editors import Editor
+    from liveedit.evaluation.benchmarks import Source
+    from liveedit.evaluation.plan import LifelongOptions
+
+DEFAULT_FOLDERS = {"liveedit": EDITOR}
+
+
+def add_lifelong_options(parser: argparse.ArgumentParser, edits: tuple[int, ...] = (1, 10, 100, 1000, 10_000)) -> None:
+    """How much is measured; the defaults are those of :class:`~liveedit.evaluation.plan.LifelongOptions`."""
+    parser.add_argument(
+        "--edits",
+        type=int,
+        nargs="+",
+        default=list(edits),
+        metavar="N",
+        help=f"numbers of sequential edits (default: {' '.join(map(str, edits))})",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="S", help="seeds (default: 0 1 2)")
+    parser.add_argument(
+        "--tests-per-run",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="of more edits than these, a random sample of so many, spread over all ages, is tested (default: 1000)",
+    )
+    parser.add_argument(
+        "--least-tests",
+        type=int,
+        default=200,
+        metavar="N",
+        help="small numbers of edits are repeated on disjoint samples until so many are tested (default: 200)",
+    )
+    parser.add_argument(
+        "--pool",
+        type=int,
+        default=0,
+        metavar="N",
+        help="samples drawn for each seed; give the same to runs that shall be compared (default: as many as needed)",
+    )
+    parser.add_argument(
+        "--timed", type=int, default=20, metavar="N", help="edits and answers timed one by one (default: 20)"
+    )
+
+
+def lifelong_options(args: argparse.Namespace) -> LifelongOptions:
+    """The checked amounts."""
+    from liveedit.evaluation.plan import LifelongOptions
+
+    return LifelongOptions(
+        tuple(args.edits), tuple(args.seeds), args.tests_per_run, args.least_tests, args.pool, args.timed
+    )
+
+
+def source_of(args: argparse.Namespace) -> Source:
+    """The benchmark that the options name."""
+    from liveedit.evaluation.benchmarks import FileSource, WorldSource
+
+    if args.benchmark == PHOTOS:
+        raise InputError("the benchmark photos is measured by `evaluate`: choose another one here")
+    if args.benchmark == WORLD:
+        refuse_published_options(args)
+        return WorldSource()
+    return FileSource(args.benchmark, read_published(args).samples)
+
+
+def open_editor(text: str, backbone: Backbone) -> tuple[str, Editor[Any]]:
+    """Name and editor of ``NAME``, ``NAME=FOLDER`` or the folder of a trained LiveEdit."""
+    from liveedit.editors import EDITORS
+
+    name, _, folder = text.partition("=")
+    if name in EDITORS:
+        return name, EDITORS[name].from_pretrained(folder or DEFAULT_FOLDERS.get(name, ""), backbone)
+    if Path(text).exists():
+        return "liveedit", EDITORS["liveedit"].from_pretrained(text, backbone)
+    raise EditorError(
+        f"there is no editor {text!r}: choose one of {', '.join(EDITORS)}, NAME=FOLDER, or the folder of a trained LiveEdit"
+    )

@@ -1,0 +1,121 @@
+"""``lifelong``, ``report`` and ``study`` from the command line: results, resuming, refusals in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from liveedit.cli import main
+from liveedit.editors import LiveEdit
+from liveedit.evaluation import plan
+
+Call = Callable[..., tuple[int, str, str]]
+SMALL = ["--edits", "2", "--seeds", "0", "--least-tests", "2", "--timed", "1"]
+
+
+@pytest.fixture(scope="module")
+def models(lively_backbone_folder: Path, open_editor: LiveEdit, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options that name the tiny models."""
+    folder = tmp_path_factory.mktemp("lifelong-cli") / "editor"
+    open_editor.save_pretrained(folder)
+    return ["--backbone", str(lively_backbone_folder), "--editor", str(folder), "--device", "cpu"]
+
+
+@pytest.fixture
+def call(models: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run a command that asks for short answers; returns exit code, stdout and stderr."""
+    options = plan.LifelongOptions
+    monkeypatch.setattr(plan, "LifelongOptions", lambda *given: options(*given, max_new_tokens=3))
+
+    def run(*argv: object, with_models: bool = True) -> tuple[int, str, str]:
+        code = main([*(str(a) for a in argv[:1]), *(models if with_models else []), *(str(a) for a in argv[1:])])
+        seen = capsys.readouterr()
+        return code, seen.out, seen.err
+
+    return run
+
+
+def test_editors_are_measured_and_reported_side_by_side(call: Call, tmp_path: Path) -> None:
+    code, out, err = call("lifelong", *SMALL, "--out", tmp_path / "one", "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result == json.loads((tmp_path / "one" / "lifelong.json").read_text())
+    assert result["label"] == "liveedit"
+    assert [entry["edits"] for entry in result["runs"]] == [2]
+    assert "drawing the benchmark" in err
+    assert "testing n2-seed0-chunk0" in err
+    again = json.loads(call("lifelong", *SMALL, "--out", tmp_path / "one", "--json")[1])
+    assert again == result
+    shared = ("--unedited", tmp_path / "one" / "unedited")
+    code, out, _ = call(
+        "lifelong", *SMALL, "--out", tmp_path / "two", "--editor", "unedited", "--label", "none", *shared
+    )
+    assert code == 0
+    assert "| none " in out
+    assert not (tmp_path / "two" / "unedited").exists()
+    report = ("report", tmp_path / "one", f"floor={tmp_path / 'two'}", "--out", tmp_path / "report")
+    code, out, _ = call(*report, "--json", with_models=False)
+    assert code == 0
+    files = json.loads(out)["files"]
+    assert all(Path(file).is_file() for file in files)
+    text = (tmp_path / "report" / "lifelong.md").read_text()
+    assert "| liveedit " in text
+    assert "| floor " in text
+    assert call(*report, with_models=False)[1].split() == files
+
+
+def test_studies(call: Call, tmp_path: Path, models: list[str]) -> None:
+    trained = f"other layer={models[3]}"
+    code, out, _ = call("study", "ablation", *SMALL, "--editors", trained, "--out", tmp_path / "ablation")
+    assert code == 0
+    assert "HR*" in out
+    assert "| other layer " in out
+    assert (tmp_path / "ablation" / "ablation-bars.svg").is_file()
+    code, out, _ = call("study", "conflicts", *SMALL, "--out", tmp_path / "conflicts", "--json")
+    assert code == 0
+    assert json.loads(out)["study"] == "conflicts"
+    assert (tmp_path / "conflicts" / "conflicts.md").is_file()
+
+
+def refused(seen: tuple[int, str, str], words: str) -> None:
+    code, out, err = seen
+    assert (code, out) == (2, "")
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert words in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["lifelong", "--edits", "0"], "0 edits were asked for"),
+        (["lifelong", "--seeds", "-1"], "the seed is -1"),
+        (["lifelong", "--edits", "5", "--pool", "3"], "5 edits were asked for, the pool has 3"),
+        (["lifelong", "--benchmark", "evqa"], "needs --root DIR"),
+        (["lifelong", "--data", "x.json"], "belongs to a published benchmark"),
+        (["lifelong", "--editor", "nothing"], "there is no editor 'nothing'"),
+        (["study", "layer"], "name them with --editors"),
+        (["study", "layer", "--editors", "nothing"], "names no trained editor"),
+        (["study", "layer", "--editors", "a=nowhere"], "there is no folder nowhere"),
+        (["study", "routing", "--editor", "unedited"], "has no routing to vary"),
+        (["study", "conflicts", "--edits", "1", "2"], "takes one number of --edits"),
+        (["study", "conflicts", "--edits", "1"], "a rival answer needs at least 2"),
+    ],
+)
+def test_what_cannot_be_is_refused(argv: list[str], words: str, call: Call, tmp_path: Path) -> None:
+    refused(call(*argv, "--out", tmp_path / "out"), words)
+
+
+def test_more_edits_than_the_file_has_are_refused(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liveedit.data.read_evqa", lambda *_: [None] * 3)
+    evqa = ("--benchmark", "evqa", "--data", "x", "--images", "y")
+    refused(call("lifelong", "--edits", "7", *evqa, "--out", tmp_path), "7 edits were asked for, the benchmark has 3")
+
+
+def test_a_folder_that_is_no_place_to_write_is_refused(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused(call("lifelong", *SMALL, "--out", tmp_path / "file"), "cannot be written")
+    refused(call("report", tmp_path, "--out", tmp_path, with_models=False), "no finished evaluation")
