@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from liveedit.cli.benchmarks import WORLD, add_benchmark_options, open_benchmark
+from liveedit.cli.benchmarks import add_benchmark_options, open_benchmark
 from liveedit.cli.options import BACKBONE, EDITOR, add_json_option, emit, load_editor, progress
 from liveedit.cli.progress import ProgressBar
-from liveedit.data import fitting
+from liveedit.data import BENCHMARKS, fitting
 from liveedit.types import InputError
 
 NAME = "evaluate"
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         with ProgressBar() as show:
             result = evaluate(editor, samples, args.seed, show)
     result["benchmark"] = args.benchmark
-    if args.benchmark != WORLD:
+    if args.benchmark in BENCHMARKS:
         result["selection"] = {**reading.to_json(), "too_long": too_long}
     if args.out is not None:
         write_report(result, args.out)
