@@ -31,6 +31,9 @@ class Scripted:
         self.backbone = type("Backbone", (), {"fingerprint": "scripted"})()
         self.watch: Callable[[], None] = lambda: None
 
+    def empty(self) -> ExpertRepository:
+        return ExpertRepository.empty(self.config)
+
     def edit(self, repository: ExpertRepository, edits: list[Edit], *, template: bool) -> list[str]:
         count = len(edits)
         shapes = {"U": (1, 4), "V": (1, 4), "phi": (1, 4), "psi": (1, 4)}
