@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from liveedit.cli import main
+from liveedit.data import Reading
 from liveedit.editors import LiveEdit
 from liveedit.evaluation import plan
 
@@ -110,8 +111,9 @@ def test_what_cannot_be_is_refused(argv: list[str], words: str, call: Call, tmp_
 
 
 def test_more_edits_than_the_file_has_are_refused(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liveedit.data.read_evqa", lambda *_: [None] * 3)
-    evqa = ("--benchmark", "evqa", "--data", "x", "--images", "y")
+    three = Reading([None] * 3, "x", 3, "all", 3, 0)  # type: ignore[list-item]
+    monkeypatch.setattr("liveedit.cli.measuring.read_published", lambda _: three)
+    evqa = ("--benchmark", "evqa", "--root", "y")
     refused(call("lifelong", "--edits", "7", *evqa, "--out", tmp_path), "7 edits were asked for, the benchmark has 3")
 
 
