@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -104,10 +106,10 @@ class ExpertTraces(Sequence[ExpertTrace]):
     """The traces of a repository's experts, each made when it is looked at.
 
     An answer routes among a thousand experts and mostly nobody looks at one of them. ``columns`` are the
-    fields of :class:`ExpertTrace` in their order, each as long as the repository.
+    fields of :class:`ExpertTrace` in their order, each as long as the repository: lists, or arrays of numbers.
     """
 
-    def __init__(self, columns: Sequence[Sequence[Any]]) -> None:
+    def __init__(self, columns: Sequence[Sequence[Any] | np.ndarray]) -> None:
         self.columns = tuple(columns)
 
     def __len__(self) -> int:
@@ -122,7 +124,8 @@ class ExpertTraces(Sequence[ExpertTrace]):
     def __getitem__(self, index: int | slice) -> ExpertTrace | Sequence[ExpertTrace]:
         if isinstance(index, slice):
             return ExpertTraces([column[index] for column in self.columns])
-        return ExpertTrace(*(column[index] for column in self.columns))
+        row = (column[index] for column in self.columns)
+        return ExpertTrace(*(value.item() if isinstance(value, np.generic) else value for value in row))
 
     def those_passed(self) -> list[ExpertTrace]:
         """The traces of the experts that passed hard routing, in the repository's order."""

@@ -19,12 +19,14 @@ NAME = "compare"
 HELP = "train what has to be trained, measure all editors on the same edits, write the paper's Table 1 and the costs"
 EXAMPLE = "python -m liveedit compare --photos cifar10.zip --annotations vqa_train.json --out runs/editors"
 DEFAULT_EDITS = (1, 10, 100, 1000)
+# Of every run, so that all editors with three seeds take some hours on two cores.
+TESTS_PER_RUN, LEAST_TESTS = 200, 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add_benchmark_options(parser)
-    add_lifelong_options(parser, DEFAULT_EDITS)
+    add_lifelong_options(parser, DEFAULT_EDITS, TESTS_PER_RUN, LEAST_TESTS)
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="folder of everything trained and measured; run again to go on"
     )

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 DEFAULT_FOLDERS = {"liveedit": EDITOR, **{name: CHECKPOINTS / "baselines" / name for name in TRAINED}}
 
 
-def add_lifelong_options(parser: argparse.ArgumentParser, edits: tuple[int, ...] = (1, 10, 100, 1000, 10_000)) -> None:
+def add_lifelong_options(
+    parser: argparse.ArgumentParser,
+    edits: tuple[int, ...] = (1, 10, 100, 1000, 10_000),
+    tests_per_run: int = 1000,
+    least_tests: int = 200,
+) -> None:
     """How much is measured; the defaults are those of :class:`~liveedit.evaluation.plan.LifelongOptions`."""
     parser.add_argument(
         "--edits",
@@ -34,16 +39,16 @@ def add_lifelong_options(parser: argparse.ArgumentParser, edits: tuple[int, ...]
     parser.add_argument(
         "--tests-per-run",
         type=int,
-        default=1000,
+        default=tests_per_run,
         metavar="N",
-        help="of more edits than these, a random sample of so many, spread over all ages, is tested (default: 1000)",
+        help=f"of more edits than these, a random sample of so many, spread over all ages, is tested (default: {tests_per_run})",
     )
     parser.add_argument(
         "--least-tests",
         type=int,
-        default=200,
+        default=least_tests,
         metavar="N",
-        help="small numbers of edits are repeated on disjoint samples until so many are tested (default: 200)",
+        help=f"small numbers of edits are repeated on disjoint samples until so many are tested (default: {least_tests})",
     )
     parser.add_argument(
         "--pool",

@@ -460,17 +460,16 @@ class LiveEdit(
         ids, active = [e.id for e in repository], [e.active for e in repository]
         margins = routing.visual - routing.threshold[:, None]
         fields = [
-            tensor.tolist()
+            tensor.detach().cpu().numpy()
             for tensor in (
-                routing.visual, margins, routing.passed, routing.prompt, routing.absolute, routing.relative,
-                routing.weight,
+                routing.visual, routing.threshold[:, None].expand_as(margins), margins, routing.passed, routing.prompt,
+                routing.absolute, routing.relative, routing.weight,
             )
         ]  # fmt: skip
-        traces = []
-        for threshold, visual, margin, passed, *rest in zip(routing.threshold.tolist(), *fields, strict=True):
-            columns = (ids, active, visual, [threshold] * len(ids), margin, passed, *rest)
-            traces.append(RoutingTrace(ExpertTraces(columns), threshold, margin_shift, True, ""))
-        return traces
+        return [
+            RoutingTrace(ExpertTraces((ids, active, *columns)), threshold, margin_shift, True, "")
+            for threshold, *columns in zip(routing.threshold.tolist(), *fields, strict=True)
+        ]
 
 
 def save_editor(path: str | Path, config: EditorConfig, modules: LiveEditModules) -> None:

@@ -1,8 +1,8 @@
 """LTE, learning to edit: a language model tuned to obey an edit that stands before the question.
 
 Jiang et al., ACL 2024, https://arxiv.org/abs/2402.11905, adapted to pictures: the prefix "[Updated Information] edit
-[Query]" stands between the picture and the question. Edits are text and are found by the similarity of texts: the
-backbone's own states of the prompt read alone, pooled and linearly mapped, in place of the original's sentence encoder. The tuned model
+[Query]" stands between the picture and the question. Edits are text and are found by the similarity of texts, by a
+small encoder that is trained with the rest in place of the original's sentence encoder. The tuned model
 answers only questions that are about an edit; all others are answered by the original model, not by the tuned one.
 """
 
@@ -21,7 +21,8 @@ from liveedit.configs.lte import LteConfig
 from liveedit.editors.context import PrefixedPass, read_texts
 from liveedit.editors.folder import damaged, fingerprint_of, load_folder, save_folder
 from liveedit.editors.memory import EditMemory, MemoryEditor
-from liveedit.editors.pooled import Matcher, check_layer, encode_texts, layer_states, mean_over
+from liveedit.editors.pooled import encode_texts
+from liveedit.editors.text_scope import TextScope
 from liveedit.editors.tuned import changed_language_model
 from liveedit.types import Edit, Query, RoutingTrace
 
@@ -29,19 +30,19 @@ NAME = "lte"
 
 
 class LteModules(nn.Module):
-    """What LTE trains: the changes to the language model, and the retriever's map and threshold."""
+    """What LTE trains: the changes to the language model, and the retriever."""
 
-    def __init__(self, changes: nn.ModuleList, width: int) -> None:
+    def __init__(self, changes: nn.ModuleList, retriever: TextScope) -> None:
         super().__init__()
         self.changes = changes
-        self.matcher = Matcher(width, ("prompt",), metric=True)
+        self.retriever = retriever
 
 
 def new_modules(backbone: Backbone, config: LteConfig) -> tuple[Backbone, LteModules]:
     """The tuned model and untrained modules for a backbone."""
-    check_layer(backbone, config.layer)
     tuned, changes = changed_language_model(backbone, config.rank)
-    return tuned, LteModules(changes, backbone.hidden_size).to(backbone.device)
+    retriever = TextScope(backbone, config.retriever_width, config.retriever_layers, config.head_width)
+    return tuned, LteModules(changes, retriever).to(backbone.device)
 
 
 def prefix_of(backbone: Backbone, config: LteConfig, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
@@ -83,15 +84,13 @@ class Lte(MemoryEditor):
         return fingerprint_of(NAME, self.config, self.modules.state_dict())
 
     def texts(self, prompts: Sequence[str], template: bool) -> torch.Tensor:
-        """Features [B, 1, d] of prompts read without a picture."""
-        batch = encode_texts(self.backbone, prompts, template)
-        hidden = layer_states(self.backbone, self.config.layer, batch)
-        return self.modules.matcher.features({"prompt": mean_over(hidden, batch.part("prompt"))})
+        """The retriever's vectors [B, width] of prompts."""
+        return self.modules.retriever.vectors(encode_texts(self.backbone, prompts, template))
 
     def remember(
         self, edits: Sequence[Edit], template: bool
     ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-        """Each edit's prefix, and the features of its prompt."""
+        """Each edit's prefix, and the retriever's vector of its prompt."""
         answers = [self.backbone.answer_ids(e.target, template) for e in edits]
         batch = self.backbone.encode([e.image for e in edits], [e.prompt for e in edits], answers, template)
         notes = [
@@ -105,8 +104,8 @@ class Lte(MemoryEditor):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Texts against texts; pictures are not looked at."""
         asked = self.texts([q.prompt for q in queries], template)
-        similarity = self.modules.matcher.similarity(asked, state.tensors["keys"])
-        return similarity, self.modules.matcher.threshold.expand(len(queries))
+        retriever = self.modules.retriever
+        return retriever.similarity(asked, state.tensors["keys"]), retriever.threshold.expand(len(queries))
 
     def in_scope(
         self,

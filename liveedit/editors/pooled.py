@@ -1,7 +1,7 @@
 """Comparing questions by the backbone's own states, pooled over the picture's and over the prompt's tokens.
 
 Layer states share a large common part, which hides what differs: each dimension is standardised first. How much
-picture and prompt count, and how near is near enough, is learned: three numbers, or a linear map as well.
+picture and prompt count, and how near is near enough, is learned: three numbers.
 """
 
 from __future__ import annotations
@@ -50,18 +50,11 @@ def extremes_over(hidden: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
 
 
 class Matcher(nn.Module):
-    """Similarity of pooled states: a weighted sum of cosines, one for each of ``parts``, and its threshold.
+    """Similarity of pooled states: a weighted sum of cosines, one for each of ``parts``, and its threshold."""
 
-    With ``metric``, a linear map of each part's standardised states is learned too; it begins as the identity.
-    """
-
-    def __init__(self, width: int, parts: Sequence[str] = PARTS, metric: bool = False) -> None:
+    def __init__(self, width: int, parts: Sequence[str] = PARTS) -> None:
         super().__init__()
         self.parts = tuple(parts)
-        self.maps = nn.ModuleDict({p: nn.Linear(width, width, bias=False) if metric else nn.Identity() for p in parts})
-        for made in self.maps.values():
-            if isinstance(made, nn.Linear):
-                nn.init.eye_(made.weight)
         # Without momentum, the statistics are means over everything that was seen in training.
         self.standard = nn.ModuleDict({p: nn.BatchNorm1d(width, affine=False, momentum=None) for p in parts})
         self.weights = nn.Parameter(torch.full((len(self.parts),), 10.0 / len(self.parts) / GAIN))
@@ -74,8 +67,7 @@ class Matcher(nn.Module):
 
     def features(self, pooled: dict[str, torch.Tensor]) -> torch.Tensor:
         """Features [B, parts, d] of unit length from pooled states [B, d] of each part."""
-        mapped = [self.maps[p](self.standard[p](pooled[p].float())) for p in self.parts]
-        return torch.stack([F.normalize(m, dim=-1) for m in mapped], 1)
+        return torch.stack([F.normalize(self.standard[p](pooled[p].float()), dim=-1) for p in self.parts], 1)
 
     def similarity(self, asked: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Similarities [Q, N] of features [Q, parts, d] and [N, parts, d]."""

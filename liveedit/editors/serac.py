@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from liveedit.backbones import Backbone, EncodedBatch
+from liveedit.backbones import Backbone
 from liveedit.configs.serac import SeracConfig
 from liveedit.editors.context import PrefixedPass, read_texts
 from liveedit.editors.folder import damaged, fingerprint_of, load_folder, save_folder
@@ -64,10 +64,6 @@ class Serac(MemoryEditor):
         """A short name of the configuration and the trained weights."""
         return fingerprint_of(NAME, self.config, self.modules.state_dict())
 
-    def scope_of(self, texts: EncodedBatch) -> torch.Tensor:
-        """What the scope classifier makes of texts."""
-        return self.modules.scope(texts.input_ids, texts.attention_mask, texts.position_ids)
-
     def remember(self, edits: Sequence[Edit], template: bool) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
         """Each edit's tokens, and the classifier's vector of its prompt."""
         answers = [self.backbone.answer_ids(e.target, template) for e in edits]
@@ -76,14 +72,14 @@ class Serac(MemoryEditor):
             {"prompt": e.prompt, "target": e.target, "prefix": prefix_of(self.backbone, self.config, prompt, answer)}
             for e, (prompt, answer) in zip(edits, read_texts(batch), strict=True)
         ]
-        return notes, {"keys": self.scope_of(encode_texts(self.backbone, [e.prompt for e in edits], template))}
+        return notes, {"keys": self.modules.scope.vectors(encode_texts(self.backbone, [e.prompt for e in edits], template))}
 
     def compare(
         self, state: EditMemory, queries: Sequence[Query], template: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The question's text against the edits'."""
-        asked = self.scope_of(encode_texts(self.backbone, [q.prompt for q in queries], template))
         scope = self.modules.scope
+        asked = scope.vectors(encode_texts(self.backbone, [q.prompt for q in queries], template))
         return scope.similarity(asked, state.tensors["keys"]), scope.threshold.expand(len(queries))
 
     def in_scope(

@@ -1,4 +1,4 @@
-"""SERAC's two small models: a scope classifier and a counterfactual model, both over the backbone's token embeddings."""
+"""SERAC's counterfactual model, over the backbone's token embeddings, and both of its small models together."""
 
 from __future__ import annotations
 
@@ -12,29 +12,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from liveedit.backbones import Backbone
 from liveedit.backbones.base import decoder_of
 from liveedit.configs.serac import SeracConfig
-from liveedit.editors.pooled import GAIN, mean_over
+from liveedit.editors.text_scope import POSITIONS, Reads, TextScope
 from liveedit.types import EditorError
-
-POSITIONS = 512
-
-
-class Reads(nn.Module):
-    """The backbone's frozen token embeddings [.., d], brought to another width; they are no part of this module."""
-
-    def __init__(self, backbone: Backbone, width: int) -> None:
-        super().__init__()
-        self._backbone = (backbone,)
-        self.linear = nn.Linear(backbone.hidden_size, width)
-        self.gain = float(backbone.model.get_input_embeddings().weight.float().pow(2).mean().rsqrt())
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """What transformers asks an embedding for."""
-        return self.linear.weight
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Token ids to vectors of unit scale."""
-        return self.linear(self._backbone[0].embed(ids).to(self.linear.weight.dtype) * self.gain)
 
 
 class Says(nn.Module):
@@ -145,42 +124,10 @@ def as_backbone(backbone: Backbone, model: Any) -> Backbone:
     return small
 
 
-class ScopeClassifier(nn.Module):
-    """Embeds texts: two of the same scope are nearer than a learned threshold (the "embedding" variant of SERAC)."""
-
-    def __init__(self, backbone: Backbone, config: SeracConfig) -> None:
-        super().__init__()
-        width = config.scope_width
-        self.reads = Reads(backbone, width)
-        self.places = nn.Embedding(POSITIONS, width)
-        nn.init.normal_(self.places.weight, std=0.1)
-        layer = nn.TransformerEncoderLayer(
-            width, width // config.head_width, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.layers = nn.TransformerEncoder(layer, config.scope_layers, enable_nested_tensor=False)
-        self.sharpness = nn.Parameter(torch.tensor(10.0 / GAIN))
-        self.limit = nn.Parameter(torch.tensor(5.0 / GAIN))
-
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Vectors [B, width] of unit length, of texts [B, T]."""
-        states = self.reads(ids) + self.places(positions.clamp(max=POSITIONS - 1))
-        states = self.layers(states, src_key_padding_mask=~mask.bool()).float()
-        return nn.functional.normalize(mean_over(states, mask.bool()), dim=-1)
-
-    def similarity(self, asked: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        """Similarities [Q, N] of vectors."""
-        return GAIN * self.sharpness * (asked @ known.T)
-
-    @property
-    def threshold(self) -> torch.Tensor:
-        """The similarity, a scalar, that an edit has to exceed."""
-        return GAIN * self.limit
-
-
 class SeracModules(nn.Module):
     """Both models."""
 
     def __init__(self, backbone: Backbone, config: SeracConfig) -> None:
         super().__init__()
-        self.scope = ScopeClassifier(backbone, config)
+        self.scope = TextScope(backbone, config.scope_width, config.scope_layers, config.head_width)
         self.counterfactual = counterfactual_model(backbone, config)

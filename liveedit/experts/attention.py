@@ -28,11 +28,21 @@ class CrossAttention(nn.Module):
         Returns [B, n, width]. A query whose keys are all hidden gives zeros rather than NaN: a question
         without text tokens simply contributes nothing.
         """
-        batch, count = max(queries.shape[0], keys.shape[0]), queries.shape[1]
-        q, k, v = (
-            projected.view(projected.shape[0], projected.shape[1], self.heads, -1).transpose(1, 2)
-            for projected in (self.q_mlp(queries), self.k_mlp(keys), self.v_mlp(keys))
-        )
+        return self.attend(queries, self.project(keys), mask)
+
+    def project(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What :meth:`attend` needs of the keys [B, T, key_dim]: two tensors [B, heads, T, width / heads]."""
+        return self._by_head(self.k_mlp(keys)), self._by_head(self.v_mlp(keys))
+
+    def _by_head(self, projected: torch.Tensor) -> torch.Tensor:
+        return projected.view(projected.shape[0], projected.shape[1], self.heads, -1).transpose(1, 2)
+
+    def attend(
+        self, queries: torch.Tensor, projected: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Attend to ``projected`` keys, as :meth:`forward` does to keys."""
+        (k, v), q = projected, self._by_head(self.q_mlp(queries))
+        batch, count = max(q.shape[0], k.shape[0]), q.shape[2]
         # Plain products: with few queries over short rows the fused kernels are several times slower on a CPU,
         # and queries or keys shared by the batch are projected once.
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])

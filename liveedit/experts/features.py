@@ -33,6 +33,8 @@ class FeatureExtractor(nn.Module):
         self.prompt_queries = nn.Parameter(torch.randn(1, k, m) / math.sqrt(m))
         self.read_meaning = CrossAttention(m, d, m, config.heads)
         self.sentinel = nn.Parameter(torch.randn(1, config.sentinel_tokens, d) * 0.5) if sentinel else None
+        # Of a frozen extractor: the sentinel as read_vision projects it, and which weights that was made with.
+        self._projected: tuple[tuple[tuple[int, int], ...], tuple[torch.Tensor, torch.Tensor]] | None = None
 
     @torch.no_grad()
     def standardise(self, vision: torch.Tensor, prompt: torch.Tensor) -> None:
@@ -51,7 +53,7 @@ class FeatureExtractor(nn.Module):
             picked = torch.linspace(0, len(vision) - 1, count).long()
             self.sentinel.copy_(vision[picked][None])
 
-    def attention_queries(self, prompt: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
+    def attention_queries(self, prompt: torch.Tensor, prompt_mask: torch.Tensor | None = None) -> torch.Tensor:
         """CA_phi1: what the prompt asks to look at, [B, k, d_m].
 
         Under ``whole_picture`` (HR*) no prompt is read, and the learned queries look at the picture themselves.
@@ -73,7 +75,7 @@ class FeatureExtractor(nn.Module):
         # only take room from what tells pictures apart.
         return F.rms_norm(feature.float(), feature.shape[-1:]) if self.normed else feature
 
-    def meaning(self, prompt: torch.Tensor, prompt_mask: torch.Tensor) -> torch.Tensor:
+    def meaning(self, prompt: torch.Tensor, prompt_mask: torch.Tensor | None = None) -> torch.Tensor:
         """The prompt feature psi [B, k, d_m]."""
         return self.read_meaning(self.prompt_queries, self.prompt_norm(prompt), prompt_mask)
 
@@ -90,7 +92,21 @@ class FeatureExtractor(nn.Module):
 
     def threshold_feature(self, asked: torch.Tensor) -> torch.Tensor:
         """phi of the sentinel under the same prompt, [B, k, d_m] (Eq. 5)."""
-        return self.visual(asked, self._sentinel())
+        return self._at_length(self.read_vision.attend(asked, self._projected_sentinel()))
+
+    def _projected_sentinel(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sentinel's keys and values. Frozen weights give the same for every question, so they are kept:
+        making them takes as long as projecting a picture of as many tokens."""
+        sentinel, attention = self._sentinel(), self.read_vision
+        parts = (sentinel, *self.visual_norm.parameters(), *attention.k_mlp.parameters(), *attention.v_mlp.parameters())
+        if any(part.requires_grad for part in parts):
+            self._projected = None
+            return attention.project(self.visual_norm(sentinel))
+        # A weight that is loaded or moved has another version or address.
+        stamp = tuple((part.data_ptr(), part._version) for part in parts)
+        if self._projected is None or self._projected[0] != stamp:
+            self._projected = (stamp, attention.project(self.visual_norm(sentinel)))
+        return self._projected[1]
 
     def whole_threshold(self) -> torch.Tensor:
         """phi of the whole sentinel, [1, k, d_m]."""

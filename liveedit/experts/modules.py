@@ -69,10 +69,14 @@ class LiveEditModules(nn.Module):
         return apply_residual(hidden, self.residual_norm(hidden.float()), U, V, weight)
 
 
-def _columns(hidden: torch.Tensor, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The positions that belong to a part in any row: states [B, t, d] and mask [B, t]; the rest need no keys."""
+def _columns(hidden: torch.Tensor, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The positions that belong to a part in any row: states [B, t, d] and mask [B, t]; the rest need no keys.
+
+    The mask is None where every row has all of them, as a single row always does.
+    """
     wanted = part.any(0)
-    return hidden[:, wanted], part[:, wanted]
+    mask = part[:, wanted]
+    return hidden[:, wanted], None if mask.numel() and bool(mask.all()) else mask
 
 
 def generator_input(

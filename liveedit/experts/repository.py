@@ -28,11 +28,12 @@ from liveedit.types import Edit, RepositoryError
 _PIXEL = Image.new("RGB", (1, 1))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Expert:
     """One edit and what was made of it: ``U``, ``V`` [r, d] and ``phi``, ``psi`` [k, d_m], float32 on the CPU.
 
-    ``scale`` multiplies the expert's weight after soft routing (1 is the paper's); ``active`` switches it.
+    ``scale`` multiplies the expert's weight after soft routing (1 is the paper's); ``active`` switches it. Both are
+    changed in a repository, which may share an expert with others.
     """
 
     id: str
@@ -51,6 +52,8 @@ class ExpertRepository:
 
     config: EditorConfig
     experts: list[Expert] = field(default_factory=list)
+    # What is asked for with every answer, as one tensor for all experts: reading a thousand one by one takes longer
+    # than routing among them.
     _stacked: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -61,6 +64,10 @@ class ExpertRepository:
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or another process gets: the experts alone, which lie on the CPU, and not their stacks on a GPU."""
         return {**self.__dict__, "_stacked": {}}
+
+    def copy(self) -> ExpertRepository:
+        """A repository of the same experts, which can be added to, switched and removed there without touching this one."""
+        return ExpertRepository(self.config, list(self.experts), dict(self._stacked))
 
     def __len__(self) -> int:
         return len(self.experts)
@@ -101,9 +108,9 @@ class ExpertRepository:
 
     def forget_pictures(self) -> None:
         """Put one pixel in place of every edit's picture, so that measuring thousands of edits keeps none in memory."""
-        for expert in self.experts:
+        for place, expert in enumerate(self.experts):
             if expert.edit.image is not _PIXEL:
-                expert.edit = replace(expert.edit, image=_PIXEL)
+                self.experts[place] = replace(expert, edit=replace(expert.edit, image=_PIXEL))
 
     def remove(self, expert_id: str) -> None:
         """Forget one expert; the rest is untouched."""
@@ -112,11 +119,19 @@ class ExpertRepository:
 
     def set_active(self, expert_id: str, active: bool) -> None:
         """Switch one expert on or off."""
-        self.get(expert_id).active = active
+        self._change(expert_id, active=active)
 
     def set_scale(self, expert_id: str, scale: float) -> None:
         """Multiply one expert's weight by ``scale`` from now on."""
-        self.get(expert_id).scale = float(scale)
+        self._change(expert_id, scale=float(scale))
+
+    def _change(self, expert_id: str, **values: Any) -> None:
+        """Put an expert with other ``values`` in the place of this one."""
+        expert = self.get(expert_id)
+        place = next(i for i, other in enumerate(self.experts) if other is expert)
+        self.experts[place] = replace(expert, **values)
+        for name in values:
+            self._stacked.pop(name, None)
 
     def stacked(self, name: str, device: torch.device | str = "cpu") -> torch.Tensor:
         """All experts' ``U``, ``V``, ``phi`` or ``psi`` as one tensor [E, ...], kept until the experts change."""
@@ -127,11 +142,17 @@ class ExpertRepository:
 
     def active_mask(self) -> torch.Tensor:
         """Bool [E]: which experts are switched on."""
-        return torch.tensor([e.active for e in self.experts], dtype=torch.bool)
+        return self._values("active", np.bool_)
 
     def scales(self) -> torch.Tensor:
         """Float [E]: each expert's scale."""
-        return torch.tensor([e.scale for e in self.experts])
+        return self._values("scale", np.float32)
+
+    def _values(self, name: str, kind: type[np.generic]) -> torch.Tensor:
+        """A number or truth value of every expert, [E], kept until one changes."""
+        if name not in self._stacked:
+            self._stacked[name] = torch.from_numpy(np.array([getattr(e, name) for e in self.experts], dtype=kind))
+        return self._stacked[name]
 
     @property
     def any_active(self) -> bool:

@@ -15,7 +15,6 @@ from liveedit.backbones import Backbone
 from liveedit.configs import BaselineTrainingConfig
 from liveedit.configs.lte import LteConfig
 from liveedit.editors.lte import Lte, new_modules, prefix_of
-from liveedit.editors.pooled import layer_states, mean_over
 from liveedit.losses import answer_loss, locality_loss, mean_by_row
 from liveedit.training.baselines import Trainee
 from liveedit.training.context_rows import answer_logits, rows_of, text_rows, text_scope_loss
@@ -63,11 +62,11 @@ class LteTrainee(Trainee):
         """Rewordings against prompts: those of the same meaning belong together, all others do not."""
         count = len(batch.pairs.contents)
         texts = text_rows(self.backbone, batch, [*range(2 * count), *range(3 * count, 4 * count)])
-        hidden = layer_states(self.backbone, self.config.layer, texts)
-        with torch.autocast(hidden.device.type, enabled=False):
-            features = self.lte.matcher.features({"prompt": mean_over(hidden, texts.part("prompt"))})
-            similarity = self.lte.matcher.similarity(features[count:], features[:count])
-        return text_scope_loss(similarity, self.lte.matcher.threshold, batch.pairs)
+        retriever = self.lte.retriever
+        vectors = retriever.vectors(texts)
+        with torch.autocast(vectors.device.type, enabled=False):
+            similarity = retriever.similarity(vectors[count:].float(), vectors[:count].float())
+        return text_scope_loss(similarity, retriever.threshold, batch.pairs)
 
     def save(self, out: Path) -> None:
         """Write the trained editor."""

@@ -35,8 +35,8 @@ class SeracTrainee(Trainee):
         logits, gold, number = text_logits(self.editor.counterfactual, insert(self.backbone, asked, prefixes))
         losses = answer_loss(logits, gold, number, count)
         texts = text_rows(self.backbone, batch, [*range(2 * count), *range(3 * count, 4 * count)])
-        vectors = self.editor.scope_of(texts)
         scope = self.editor.modules.scope
+        vectors = scope.vectors(texts)
         with torch.autocast(vectors.device.type, enabled=False):
             similarity = scope.similarity(vectors[count:].float(), vectors[:count].float())
         found, seen = text_scope_loss(similarity, scope.threshold, batch.pairs)

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import gradio as gr
 
+from liveedit.backbones import Backbone
 from liveedit.pictures import open_picture
 from liveedit.types import InputError
 from liveedit.ui.markup import block
 from liveedit.ui.measured import measured_html
 from liveedit.ui.session import Session
-from liveedit.ui.trial import MOST_EDITS, Tried, editor_names, title_of, trial_html, try_here
+from liveedit.ui.trial import MOST_EDITS, Tried, editor_names, ready_names, title_of, trial_html, try_here
 from liveedit.ui.wiring import PROGRESS, Wiring, told
 
 HINT = (
     "Your edits given to every editor that can be used here, and the same questions asked of each. Your own edits are "
-    "not touched. Editors that train at every edit take seconds for each."
+    "not touched. Editors that train at every edit take seconds for each; those that have to be trained beforehand and "
+    "have not been are left unticked."
 )
 NEIGHBOURS = 3  # example pictures on which nothing should change
 
@@ -32,12 +34,13 @@ class ComparePanel:
     results: gr.HTML
 
 
-def build_compare_panel(results: Path) -> ComparePanel:
+def build_compare_panel(backbone: Backbone, checkpoints: Path, results: Path) -> ComparePanel:
     """The button with its table, and the measured curves, folded away."""
     block(f'<h2>Compare editors</h2><p class="hint">{HINT}</p>')
     editors = gr.CheckboxGroup(
-        [(title_of(name), name) for name in editor_names()], value=editor_names(), label="Editors", elem_id="editors"
-    )
+        [(title_of(name), name) for name in editor_names()], value=ready_names(backbone, checkpoints),
+        label="Editors", elem_id="editors",
+    )  # fmt: skip
     button = gr.Button("Compare on my edits", size="md", elem_id="compare")
     table = block(elem_id="trial")
     with gr.Accordion("Measured over lifelong editing", open=False, elem_id="measured-box"):

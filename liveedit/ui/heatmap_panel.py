@@ -9,7 +9,7 @@ belongs to, so a step that ends late can never show another question's maps nor 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ from liveedit.ui.history import edits_digest
 from liveedit.ui.markup import block, distance, escape, number, shorten, thumbnail
 from liveedit.ui.pictures import data_uri
 from liveedit.ui.session import Session
+from liveedit.ui.spaces import on_gpu, package
 from liveedit.ui.wiring import PROGRESS, QUICK, SESSION_SECONDS, Updates, Wiring, told
 
 QUESTION = "question"
@@ -137,7 +138,7 @@ def _step_of(editor: LiveEdit, panel: HeatmapPanel) -> Callable[..., Updates]:
         def tell(done: int, total: int) -> None:
             progress((done, total), desc="Finding the regions that mattered", unit="pictures")
 
-        found = dict(zip(part, attribute(editor, list(part.values()), method, target, told=tell), strict=True))
+        found = dict(zip(part, _found_maps(editor, list(part.values()), method, target, tell), strict=True))
         kept = {**still_true(state, maps), **found}
         shown = {panel.maps: kept, panel.heatmaps: heatmaps_html(state, kept, target, method)}
         if len(found) == len(missing):
@@ -145,6 +146,25 @@ def _step_of(editor: LiveEdit, panel: HeatmapPanel) -> Callable[..., Updates]:
         return {**shown, panel.stop: gr.Button(visible=True), panel.more: more + 1}
 
     return on_step
+
+
+def _found_maps(
+    editor: LiveEdit,
+    instances: Sequence[Instance],
+    method: str,
+    target: str,
+    tell: Callable[[int, int], None],
+) -> list[Attribution]:
+    """The maps of ``instances``; ``tell`` hears of each picture, unless they are found in another process."""
+    if package() is not None:
+        return lent_maps(editor, instances, method, target)
+    return attribute(editor, instances, method, target, told=tell)
+
+
+@on_gpu("heatmaps")
+def lent_maps(editor: LiveEdit, instances: Sequence[Instance], method: str, target: str) -> list[Attribution]:
+    """The maps of ``instances``, where the GPU is lent."""
+    return attribute(editor, instances, method, target)
 
 
 def nearest(session: Session) -> list[ExpertTrace]:

@@ -92,7 +92,7 @@ def restore(editor: LiveEdit, session: Session, path: str | Path) -> Session:
     """The session with what a file holds: a file of edits adds to what there is, a session's file takes its place."""
     if zipfile.is_zipfile(path):
         return _restored_session(editor, session, path)
-    found = ExpertRepository.load(path, editor.config)
+    found = _usable(editor, ExpertRepository.load(path, editor.config))
     changed = session.copy()
     added = changed.repository.extend(found)
     if not added:
@@ -112,12 +112,14 @@ def _restored_session(editor: LiveEdit, session: Session, path: str | Path) -> S
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / EDITS
             copy.write_bytes(archive.read(EDITS))
-            repository = ExpertRepository.load(copy, editor.config)
+            repository = _usable(editor, ExpertRepository.load(copy, editor.config))
         try:
             table = json.loads(archive.read(TABLE))
             if table["format"] != FORMAT:
                 raise ValueError("format")
             history = tuple(_past_from_json(row, archive) for row in table["history"][:MOST])
+            for past in history:
+                editor.backbone.check_prompt(past.prompt)
             given: Mapping[str, Any] = table["names"]
             names = {e.id: str(given[e.id])[:40] for e in repository}
             made = max(int(table["made"]), len(repository))
@@ -137,6 +139,14 @@ def _restored_session(editor: LiveEdit, session: Session, path: str | Path) -> S
     if shown and (newest is None or picture is None or newest.tobytes() == picture.tobytes()):
         return actions.reopen(editor, restored, 0)
     return restored
+
+
+def _usable(editor: LiveEdit, repository: ExpertRepository) -> ExpertRepository:
+    """The edits of a file, which may have been made elsewhere, if their texts are such as can be typed here."""
+    for expert in repository:
+        editor.backbone.check_prompt(expert.edit.prompt)
+        editor.backbone.check_answer(expert.edit.target)
+    return repository
 
 
 def _asked_about(number: int) -> str:

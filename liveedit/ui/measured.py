@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from liveedit.evaluation.editors_report import FORMAT as EDITORS
 from liveedit.evaluation.lifelong import FORMAT as LIFELONG
 from liveedit.evaluation.protocol import FORMAT as SINGLE
 from liveedit.evaluation.studies import FORMAT as STUDY
@@ -83,6 +84,9 @@ def _values(path: Path, content: Any) -> Iterator[tuple[str, str, list[Value]]]:
         yield key, f"Benchmark {name}: single runs, seed {seed}", list(_single(content))
     elif kind == LIFELONG:
         yield _key(content), _title(content), list(_lifelong(content))
+    elif kind == EDITORS:
+        for result in content.get("results", ()):
+            yield _key(result), _title(result), list(_lifelong(result))
     elif kind == STUDY:
         for result in content.get("results", ()):
             yield f"study {path}", f"Study: {content['help']}", list(_lifelong(result))

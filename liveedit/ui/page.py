@@ -41,6 +41,7 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> gr.
 
     ``reason`` is a sentence that says why this model is served.
     """
+    checkpoints = assets.parent / "checkpoints"
     with GatedBlocks(
         title="LiveEdit Workbench", analytics_enabled=False, fill_width=True, delete_cache=(1800, 2 * SESSION_SECONDS)
     ) as page:
@@ -68,7 +69,7 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> gr.
         with gr.Column(elem_id="ledger-panel"):
             ledger = build_ledger_panel(wiring)
         with gr.Column(elem_id="compare-panel"):
-            compare = build_compare_panel(assets.parent / "docs" / "results")
+            compare = build_compare_panel(editor.backbone, checkpoints, assets.parent / "docs" / "results")
 
         # Events come after all panels: an action's outputs are what all of them show.
         wire_picture_panel(wiring, picture, ask, edit.prompt)
@@ -80,7 +81,7 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> gr.
         wire_heatmap_panel(wiring, heat)
         wire_keep_panel(wiring, keep, picture.picture, ask.question, edit.prompt)
         wire_ledger_panel(wiring, ledger)
-        wire_compare_panel(wiring, compare, assets.parent / "checkpoints")
+        wire_compare_panel(wiring, compare, checkpoints)
         add_api(wiring)
     return page
 

@@ -99,8 +99,7 @@ class Session:
 
     def copy(self) -> Session:
         """A copy whose edits can be added to, switched and removed without touching this one."""
-        repository = ExpertRepository(self.repository.config, [replace(e) for e in self.repository])
-        return replace(self, repository=repository, names=dict(self.names), thumbnails=dict(self.thumbnails))
+        return replace(self, repository=self.repository.copy(), names=dict(self.names), thumbnails=dict(self.thumbnails))
 
     def before(self, change: str, undone: bool = False) -> Earlier:
         """What undoing ``change``, which is about to be made, brings back."""

@@ -14,6 +14,8 @@ from typing import Any
 
 from PIL.Image import Image
 
+from liveedit.backbones import Backbone
+from liveedit.configs import TRAINED
 from liveedit.editors import EDITORS, Editor, LiveEdit
 from liveedit.evaluation.editors_report import LABELS
 from liveedit.evaluation.metrics import exact_match
@@ -69,13 +71,27 @@ def editor_names(registry: Mapping[str, Any] = EDITORS) -> list[str]:
     return sorted(registry, key=lambda name: (name != "liveedit", name != "unedited"))
 
 
+def checkpoint_of(name: str, backbone: Backbone, checkpoints: Path) -> Path | None:
+    """The folder of an editor that was trained for the backbone: ``BACKBONE-NAME`` or ``baselines/NAME``, if there is one."""
+    folders = (checkpoints / f"{Path(backbone.name).name}-{name}", checkpoints / "baselines" / name)
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def ready_names(backbone: Backbone, checkpoints: Path) -> list[str]:
+    """Those of :func:`editor_names` that need no training, or have a checkpoint."""
+    return [
+        name
+        for name in editor_names()
+        if name not in TRAINED or checkpoint_of(name, backbone, checkpoints) is not None
+    ]
+
+
 def usable_editors(
     current: LiveEdit, checkpoints: Path, names: Sequence[str], registry: Mapping[str, Any] = EDITORS
 ) -> Usable:
     """Those of the named editors that need no training or have a checkpoint, over the page's own backbone.
 
-    A checkpoint lies in ``checkpoints`` as ``BACKBONE-NAME`` or ``baselines/NAME``. The page's own editor is used as
-    it is.
+    The page's own editor is used as it is.
     """
     found = Usable()
     for name in names:
@@ -83,10 +99,9 @@ def usable_editors(
         if isinstance(kind, type) and isinstance(current, kind):
             found.editors[name] = current
             continue
-        folders = (checkpoints / f"{Path(current.backbone.name).name}-{name}", checkpoints / "baselines" / name)
-        place = next((folder for folder in folders if folder.is_dir()), None)
         try:
-            found.editors[name] = kind.from_pretrained(place or "", current.backbone)
+            place = checkpoint_of(name, current.backbone, checkpoints) or ""
+            found.editors[name] = kind.from_pretrained(place, current.backbone)
         except LiveEditError as error:
             found.reasons[name] = str(error)
     return found

@@ -35,8 +35,8 @@ def _recipe(backbone: Backbone) -> MemoryEditor:
 
 
 def _lte(backbone: Backbone) -> MemoryEditor:
-    editor = Lte(backbone, LteConfig(layer=1, rank=4))
-    editor.modules.matcher.limit.fill_(-10.0)
+    editor = Lte(backbone, LteConfig(rank=4, retriever_layers=1, retriever_width=16, head_width=8))
+    editor.modules.retriever.limit.fill_(-10.0)
     for change in editor.modules.changes:
         change.up.normal_(std=0.1)
     return editor

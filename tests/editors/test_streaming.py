@@ -22,8 +22,8 @@ def test_a_streamed_answer_is_the_answer(
     repository = None if state == "none" else open_repository
     query = Query(None if state == "no image" else pictures[2], "What can be seen here?")
     if state == "all off":
-        for expert in open_repository:
-            expert.active = False
+        for expert in list(open_repository):
+            open_repository.set_active(expert.id, False)
     plain = open_editor.answer(repository, query, max_new_tokens=NEW)
     steps = list(open_editor.stream(repository, query, max_new_tokens=NEW))
     last = steps[-1]

@@ -139,3 +139,26 @@ def test_without_the_prompt_the_learned_queries_look_at_the_whole_picture() -> N
     for b in range(2):
         seen = norm(built.visual_norm, picture[b].double().numpy())
         assert np.allclose(phi[b].numpy(), attend(built.read_vision, queries, seen), atol=1e-5)
+
+
+def test_a_kept_sentinel_is_that_of_the_weights_of_the_moment(extractor: FeatureExtractor) -> None:
+    asked = torch.randn(2, 3, 8)
+    extractor.requires_grad_(False)
+
+    def expected() -> torch.Tensor:
+        assert extractor.sentinel is not None
+        return extractor.visual(asked, extractor.sentinel)
+
+    kept = extractor.threshold_feature(asked)
+    assert torch.equal(kept, expected())
+    other = FeatureExtractor(CONFIG, sentinel=True)
+    extractor.load_state_dict(other.state_dict())
+    assert torch.equal(extractor.threshold_feature(asked), expected())
+    extractor.requires_grad_(True)
+    extractor.threshold_feature(asked).sum().backward()
+    assert extractor.sentinel is not None and extractor.sentinel.grad is not None
+    # Behind the version's back, as some optimisers write.
+    extractor.sentinel.data.add_(1.0)
+    extractor.requires_grad_(False)
+    assert torch.equal(extractor.threshold_feature(asked), expected())
+    assert not torch.equal(extractor.threshold_feature(asked), kept)

@@ -115,6 +115,21 @@ def test_switching_is_exact_and_reversible(repository: ExpertRepository) -> None
     assert not repository.any_active
 
 
+def test_a_copy_is_changed_alone(repository: ExpertRepository) -> None:
+    first, second = repository.experts[:2]
+    kept = repository.stacked("U"), repository.active_mask(), repository.scales()
+    other = repository.copy()
+    other.set_active(first.id, False)
+    other.set_scale(first.id, 0.25)
+    other.remove(second.id)
+    assert other.active_mask().tolist() == [False, True, True]
+    assert other.scales().tolist() == [0.25, 0.5, 1.0]
+    assert (first.active, first.scale) == (True, 1.0)
+    now = repository.stacked("U"), repository.active_mask(), repository.scales()
+    assert all(torch.equal(a, b) for a, b in zip(kept, now, strict=True))
+    assert repository.active_mask().tolist() == [True, False, True, True]
+
+
 def test_added_tensors_are_copies(repository: ExpertRepository) -> None:
     given = tensors(1, seed=5)
     (new,) = repository.add(edits(1), **given)

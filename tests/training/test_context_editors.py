@@ -27,7 +27,7 @@ from liveedit.types import Edit
 from liveedit.world.cases import default_vocabulary
 
 SMALL: dict[str, Any] = {
-    "lte": LteConfig(rank=4, layer=1),
+    "lte": LteConfig(rank=4, retriever_layers=1, retriever_width=16, head_width=8),
     "recipe": RecipeConfig(layer=1, width=32, key_width=16, ordered_tokens=4),
     "retrieval": RetrievalConfig(layer=1),
     "serac": SeracConfig(1, 32, 2, 64, head_width=32),

@@ -36,7 +36,7 @@ def test_points_without_spread_lie_on_one_spot() -> None:
 
 
 def test_every_edit_the_question_and_the_sentinel_have_their_place(busy_session: Session) -> None:
-    busy_session.repository.experts[0].active = False
+    busy_session.repository.set_active(busy_session.repository.experts[0].id, False)
     found = feature_map(busy_session)
     assert found is not None
     kinds = [place.kind for place in found.places]
@@ -58,8 +58,8 @@ def test_without_question_or_edits_the_map_says_so(busy_session: Session) -> Non
 
 def test_what_a_person_types_stays_text_in_the_map(busy_session: Session) -> None:
     evil = '"><script>alert(1)</script>{{x}}'
-    expert = busy_session.repository.experts[0]
-    expert.edit = Edit(expert.edit.image, evil, evil)
+    experts = busy_session.repository.experts
+    experts[0] = replace(experts[0], edit=Edit(experts[0].edit.image, evil, evil))
     html = map_html(busy_session)
     assert "<script" not in html
     assert "{{" not in html

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -101,6 +102,35 @@ def test_other_files_are_refused(open_editor: LiveEdit, busy_session: Session, t
     for path in (tmp_path / "other.zip", written(tmp_path / "text.safetensors", b"hello")):
         with pytest.raises(LiveEditError):
             restore(open_editor, busy_session, path)
+
+
+@pytest.mark.parametrize("kind", ["edits", "session"])
+@pytest.mark.parametrize(("part", "text"), [("prompt", "<image> what?"), ("prompt", "what " * 500), ("target", " ")])
+def test_texts_that_could_not_be_typed_are_refused(
+    open_editor: LiveEdit, busy_session: Session, tmp_path: Path, kind: str, part: str, text: str
+) -> None:
+    edits = busy_session.repository.experts
+    edits[0] = replace(edits[0], edit=replace(edits[0].edit, **{part: text}))
+    file = session_file(busy_session) if kind == "session" else edits_file(busy_session)
+    path = written(tmp_path / f"{kind}.file", file)
+    with pytest.raises(LiveEditError, match=r"marker|shorten|empty"):
+        restore(open_editor, Session.empty(open_editor.config), path)
+
+
+def test_a_session_with_a_question_that_could_not_be_typed_is_refused(
+    open_editor: LiveEdit, busy_session: Session, tmp_path: Path
+) -> None:
+    whole = written(tmp_path / "whole.zip", session_file(actions.remembering(busy_session)))
+    with zipfile.ZipFile(whole) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    table = json.loads(files[TABLE])
+    table["history"][0]["prompt"] = "what " * 700
+    files[TABLE] = json.dumps(table).encode()
+    with zipfile.ZipFile(tmp_path / "long.zip", "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    with pytest.raises(InputError, match="shorten"):
+        restore(open_editor, busy_session, tmp_path / "long.zip")
 
 
 def test_the_trace_is_json(busy_session: Session) -> None:

@@ -158,7 +158,8 @@ def test_a_sentence_says_at_which_gate_an_edit_stopped_and_by_how_much(
 def test_an_edit_that_is_off_says_what_it_would_do() -> None:
     session = session_of(4)
     near, far = session.repository.experts[0], session.repository.experts[3]
-    near.active = far.active = False
+    for expert in (near, far):
+        session.repository.set_active(expert.id, False)
     assert "is switched off; switched on, it would pass hard routing by 0.50" in outcome(session, near.id)[1]
     assert "would still stop at hard routing, 0.25 below" in outcome(session, far.id)[1]
     assert [g.open for g in gates(session, near.id)] == [False, None, None, None, None]
@@ -187,7 +188,7 @@ def test_an_opened_row_holds_the_edit_in_full(open_editor: LiveEdit, busy_sessio
 
 def test_what_a_person_types_stays_text(busy_session: Session) -> None:
     expert = busy_session.repository.experts[0]
-    expert.edit = Edit(expert.edit.image, EVIL, EVIL)
+    busy_session.repository.experts[0] = replace(expert, edit=Edit(expert.edit.image, EVIL, EVIL))
     trace = busy_session.asked.trace if busy_session.asked else None
     html = ledger_html(busy_session, trace, LedgerView(opened=expert.id))
     assert "<img src=x" not in html

@@ -52,6 +52,15 @@ def test_editors_on_the_same_samples_share_a_plot_and_others_do_not(tmp_path: Pa
     assert "seeds 0, 1" in html and "seeds 7" in html
 
 
+def test_all_editors_may_lie_in_one_file(tmp_path: Path) -> None:
+    results = [lifelong("LiveEdit", {1: 99.0, 10: 98.0}), lifelong("FT-L", {1: 90.0, 10: 70.0})]
+    write(tmp_path, "editors.json", {"format": "liveedit-editors-1", "results": results})
+    write(tmp_path, "ft-l/lifelong.json", results[1])
+    (group,) = read_groups(tmp_path)
+    assert list(group.editors) == ["LiveEdit", "unedited model", "FT-L"]
+    assert [point[:2] for point in group.editors["FT-L"].points["rel"]] == [(1, 90.0), (10, 70.0)]
+
+
 def test_studies_keep_to_themselves_and_what_is_no_evaluation_is_passed_over(tmp_path: Path) -> None:
     study = {"format": "liveedit-study-1", "help": "routing strategies", "results": [lifelong("soft only", {10: 70.0})]}
     write(tmp_path, "study.json", study)

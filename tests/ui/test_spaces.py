@@ -19,6 +19,7 @@ from liveedit.experts import ExpertRepository
 from liveedit.types import Edit, Query
 from liveedit.ui import session as actions
 from liveedit.ui import spaces
+from liveedit.ui.heatmap_panel import lent_maps, wanted
 from liveedit.ui.session import Session
 
 
@@ -80,6 +81,16 @@ def test_a_session_crosses_and_the_editor_stays(lending: Lending, open_editor: L
     for args in lending.calls:
         assert not any(isinstance(a, LiveEdit) for a in args)
         assert len(pickle.dumps(args)) < 1_000_000, "no model crosses"
+
+
+def test_heatmaps_are_found_where_the_gpu_is_lent(
+    lending: Lending, open_editor: LiveEdit, busy_session: Session
+) -> None:
+    instances = list(wanted(busy_session, "feature", "tokens").values())
+    there = spaces.on_gpu("heatmaps")(lent_maps)(open_editor, instances, "tokens", "feature")
+    here = lent_maps(open_editor, instances, "tokens", "feature")
+    assert len(there) == len(instances) > 1
+    assert all((a.heatmap == b.heatmap).all() for a, b in zip(there, here, strict=True))
 
 
 def test_every_action_that_takes_the_editor_is_lent_a_gpu() -> None:

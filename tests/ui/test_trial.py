@@ -12,7 +12,7 @@ from liveedit.backbones import Backbone
 from liveedit.editors import EDITORS, LiveEdit, Unedited
 from liveedit.evaluation.probing import HOLDS, questions_about
 from liveedit.types import Edit, EditorError
-from liveedit.ui.trial import Tried, Usable, trial_html, try_editors, usable_editors
+from liveedit.ui.trial import Tried, Usable, ready_names, trial_html, try_editors, usable_editors
 
 
 class Untrained:
@@ -42,6 +42,13 @@ def test_editors_without_training_or_with_a_checkpoint_can_be_used(open_editor: 
     assert usable.editors["marked"].path == tmp_path / "baselines" / "marked"
     assert "untrained" not in usable.editors
     assert "train one first" in usable.reasons["untrained"]
+
+
+def test_only_editors_that_can_be_used_are_chosen_at_first(open_editor: LiveEdit, tmp_path: Path) -> None:
+    (tmp_path / "baselines" / "lte").mkdir(parents=True)
+    ready = ready_names(open_editor.backbone, tmp_path)
+    assert {"liveedit", "unedited", "ft-l", "lte"} <= set(ready)
+    assert {"mend", "serac", "recipe"}.isdisjoint(ready)
 
 
 def test_the_unedited_model_holds_no_edit_and_leaves_all_else_alone(
