@@ -101,6 +101,9 @@ class EditorConfig:
     whole_picture: bool = option(
         False, "visual features are made of the whole picture, whatever is asked (HR* of the paper's Table 2)"
     )
+    threshold_slack: float = option(
+        0.0, "an expert passes hard routing when its visual similarity exceeds the sentinel's less this (0: as published)"
+    )
     max_answer_tokens: int = option(32, "longest target in tokens, stop token included")
     backbone: str = option(
         "", "fingerprint of the backbone this editor was trained for (empty: not known, it takes the one it meets)"
@@ -116,6 +119,8 @@ class EditorConfig:
         )
         if not 0 < self.lora_scale < math.inf:
             raise ConfigError(f"lora_scale is {self.lora_scale}: it must be a positive number")
+        if not math.isfinite(self.threshold_slack):
+            raise ConfigError(f"threshold_slack is {self.threshold_slack}: it must be a finite number")
         if self.layer < 0:
             raise ConfigError(f"layer is {self.layer}: decoder layers are counted from 0")
         if self.module_dim % self.heads or self.hidden_size % self.heads:
@@ -198,6 +203,12 @@ class EditorTrainingConfig:
     validation_cases: int = option(192, "held-out cases of a validation")
     patience: int = option(0, "validations without a lower loss after which a stage ends (0: never)")
     export: str = option("best", "weights that a stage ends with when it validates: 'best' or 'last'")
+    calibrate: float = option(
+        0.0,
+        "set the slack of hard routing's threshold at the end, so that of fresh cases, reworded and redrawn, this share "
+        "finds its edit (0: leave the threshold to the sentinel)",
+    )
+    calibration_cases: int = option(960, "cases that the slack is set on")
     save_every: int = option(200, "steps between checkpoints")
     log_every: int = option(20, "steps between lines of the curve")
 
@@ -214,7 +225,11 @@ class EditorTrainingConfig:
             )
         if self.relative_candidates not in ("2B", "B"):
             raise ConfigError(f"relative_candidates is {self.relative_candidates!r}: choose '2B' or 'B'")
-        _at_least_one(self, "solo_batch", "accumulation", "validation_cases", "save_every", "log_every")
+        if not 0 <= self.calibrate < 1:
+            raise ConfigError(f"calibrate is {self.calibrate}: it must be a share below 1, or 0")
+        _at_least_one(
+            self, "solo_batch", "accumulation", "validation_cases", "calibration_cases", "save_every", "log_every"
+        )
         for name in ("batch", "routing_batch"):
             if getattr(self, name) < 2:
                 raise ConfigError(
@@ -224,5 +239,5 @@ class EditorTrainingConfig:
             raise ConfigError(
                 f"routing_cases is {self.routing_cases}: it must be at least {self.batch}, one batch, or routing_steps 0"
             )
-        if not self.solo_steps + self.routing_steps + self.steps:
-            raise ConfigError("all three stages have 0 steps: set solo_steps, routing_steps or steps")
+        if not self.solo_steps + self.routing_steps + self.steps and not self.calibrate:
+            raise ConfigError("all three stages have 0 steps: set solo_steps, routing_steps, steps or calibrate")

@@ -79,13 +79,14 @@ def _likeness(_editor: LiveEdit, _instance: Instance) -> FeatureFunction:
 
 
 def _margin(editor: LiveEdit, instance: Instance) -> FeatureFunction:
-    """phi . phi_expert - phi . phi_sentinel (Eq. 5) of the chosen expert."""
+    """phi . phi_expert - phi . phi_sentinel (Eq. 5) of the chosen expert, and the threshold's slack."""
     if instance.repository is None or instance.expert_id is None:
         raise InputError("the routing margin belongs to an edit: choose one")
     if instance.side != "query":
         raise InputError("the routing margin is the question's: choose the side query")
     expert = instance.repository.get(instance.expert_id).phi.to(editor.device)[None]
-    return lambda phi, _clean, threshold: similarity(phi, expert)[:, 0] - pair_similarity(phi, threshold)
+    slack = editor.config.threshold_slack
+    return lambda phi, _clean, threshold: similarity(phi, expert)[:, 0] - pair_similarity(phi, threshold) + slack
 
 
 TARGETS: dict[str, Target] = {

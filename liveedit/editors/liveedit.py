@@ -452,6 +452,7 @@ class LiveEdit(
             repository.active_mask().to(device),
             margin_shift,
             self.routing,
+            self.config.threshold_slack,
         )
         return replace(routing, weight=routing.weight * repository.scales().to(device))
 

@@ -82,14 +82,15 @@ def route(
     active: torch.Tensor | None = None,
     margin_shift: float = 0.0,
     strategy: RoutingStrategy = PAPER_ROUTING,
+    slack: float = 0.0,
 ) -> Routing:
     """Route B questions (features [B, k, d_m]) among E experts (features [E, k, d_m]).
 
     ``active`` bool [E] switches experts off before hard routing; ``margin_shift`` is added to the margin
-    for a what-if (positive lets more experts pass).
+    for a what-if (positive lets more experts pass). The threshold is the sentinel's similarity less ``slack``.
     """
     visual = similarity(visual_feature, expert_visual)
-    threshold = pair_similarity(visual_feature, threshold_feature)
+    threshold = pair_similarity(visual_feature, threshold_feature) - slack
     passed = visual - threshold[:, None] + margin_shift > 0
     if not strategy.sentinel:
         passed = torch.ones_like(passed)

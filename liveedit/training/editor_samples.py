@@ -23,7 +23,7 @@ from liveedit.world.scenes import Scene, render
 
 EDIT, TEXT, IMAGE, LOCALITY = range(4)
 UNRELATED, SAME_PICTURE, NEAR_MISS = range(3)
-SOLO_STAGE, ROUTING_STAGE, JOINT_STAGE = range(3)
+SOLO_STAGE, ROUTING_STAGE, JOINT_STAGE, CALIBRATION_STAGE = range(4)
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class EditorBatches(Dataset[EditorBatch]):
 
         In the routing stage, which has no row for text generality, always in the rephrased ones.
         """
-        again = [rng.random() < 0.5 or self.stage == ROUTING_STAGE for _ in items]
+        again = [rng.random() < 0.5 or self.stage in (ROUTING_STAGE, CALIBRATION_STAGE) for _ in items]
         return collate(items, [i.rephrase if a else i.prompt for i, a in zip(items, again, strict=True)], self.layout)
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from liveedit.training.editor_learner import EditorLearner, LossOf
 from liveedit.training.editor_losses import EditorTrainer
 from liveedit.training.editor_samples import (
+    CALIBRATION_STAGE,
     JOINT_STAGE,
     ROUTING_STAGE,
     SOLO_STAGE,
@@ -184,6 +185,13 @@ class EditorStages:
     def moved(self, batches: Batches, numbers: Sequence[int]) -> Iterator[EditorBatch]:
         """The batches of these numbers on this process's device."""
         return (batch.to(self.share.device) for batch in loader(batches, numbers))
+
+    def fresh_states(self) -> StateCache:
+        """The layer states of cases that no stage has trained on, for calibration."""
+        config = self.config
+        count = -(-config.calibration_cases // config.batch)
+        batches = self.cases.batches(config.seed, CALIBRATION_STAGE, count, config.batch, "train")
+        return StateCache.compute(self.trainer.lower, batches, self.share)
 
     def states(self, split: str, count: int) -> StateCache:
         """The layer states of ``count`` batches of cases, from the cache's folder where there is one."""

@@ -26,6 +26,7 @@ from liveedit.editors.fit import check_architecture
 from liveedit.editors.liveedit import load_modules
 from liveedit.experts.modules import LiveEditModules
 from liveedit.training.benchmark_samples import BenchmarkCases
+from liveedit.training.calibration import calibrated_slack
 from liveedit.training.editor_learner import Losses
 from liveedit.training.editor_losses import EditorTrainer
 from liveedit.training.editor_stages import ORDER, Cases, EditorStages, WorldCases
@@ -50,6 +51,8 @@ CHANGEABLE = frozenset(
         "validate_every",
         "patience",
         "export",
+        "calibrate",
+        "calibration_cases",
         "recompute",
         "save_every",
         "log_every",
@@ -112,10 +115,14 @@ def train_editor(
     for stage in ORDER[ORDER.index(state["stage"]) if state else 0 :]:
         stages.train(stage, state if state.get("stage") == stage else {})
     modules.eval().requires_grad_(False)
+    if config.calibrate:
+        slack = calibrated_slack(modules, stages.fresh_states(), config.calibrate, share.device)
+        editor = LiveEdit(backbone, replace(editor.config, threshold_slack=slack), modules)
     if share.writes:
         editor.save_pretrained(out)
         save_json(config, out / "training.json")
-        shutil.copy(run / CURVE, out / CURVE)
+        if (run / CURVE).exists():
+            shutil.copy(run / CURVE, out / CURVE)
     share.wait()
     share.accelerator.free_memory()
     return out
@@ -182,12 +189,12 @@ def new_editor(backbone: Backbone, architecture: dict[str, Any], tokens: int, co
 
 
 def started_from(folder: Path, config: EditorConfig) -> LiveEditModules:
-    """The modules of the editor in ``folder``, checked to be of the architecture of ``config``."""
+    """The modules of the editor in ``folder``, checked to be of the architecture of ``config``; its slack is left behind."""
     modules = load_modules(folder)
     differing = [
         f.name
         for f in fields(config)
-        if f.name != "backbone" and getattr(modules.config, f.name) != getattr(config, f.name)
+        if f.name not in ("backbone", "threshold_slack") and getattr(modules.config, f.name) != getattr(config, f.name)
     ]
     if differing:
         raise ConfigError(

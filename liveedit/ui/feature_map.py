@@ -20,7 +20,7 @@ MOST = 1000  # points drawn; of more edits those nearest to the question
 QUESTION, SENTINEL = "Question", "Sentinel"
 KINDS = {
     "question": "the question",
-    "sentinel": "the sentinel, whose similarity is the threshold",
+    "sentinel": "the sentinel, whose similarity makes the threshold",
     "passed": "edits that passed hard routing",
     "stopped": "edits that stopped",
     "off": "edits that are switched off",

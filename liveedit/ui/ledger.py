@@ -28,7 +28,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "threshold": (
         "Threshold",
         "The similarity between the question's visual feature and the sentinel's, a learned picture of nothing in "
-        "particular. It belongs to the question and is the same for every edit.",
+        "particular, less a constant of the editor. It belongs to the question and is the same for every edit.",
     ),
     "margin": ("Margin", "Visual similarity minus threshold. Above zero the edit passes hard routing."),
     "passed": ("Passed", "Whether the edit passed hard routing and is switched on."),

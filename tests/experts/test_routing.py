@@ -75,6 +75,17 @@ def test_equal_to_the_threshold_does_not_pass() -> None:
     assert got.weight.tolist() == [[0.0]]
 
 
+def test_slack_lowers_every_threshold_and_shows_in_it() -> None:
+    rng = torch.Generator().manual_seed(3)
+    visual, threshold, prompt = (torch.randn(5, 3, 8, generator=rng) for _ in range(3))
+    phi, psi = (torch.randn(7, 3, 8, generator=rng) for _ in range(2))
+    plain, looser = route(visual, threshold, prompt, phi, psi), route(visual, threshold, prompt, phi, psi, slack=0.3)
+    assert torch.allclose(looser.threshold, plain.threshold - 0.3)
+    shifted = route(visual, threshold, prompt, phi, psi, margin_shift=0.3)
+    assert torch.equal(looser.passed, shifted.passed)
+    assert looser.passed.sum() > plain.passed.sum()
+
+
 def test_nothing_passed_gives_zero_weights_and_no_nan() -> None:
     absolute, relative, weight = soft_weights(
         torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[False, False], [True, False]])

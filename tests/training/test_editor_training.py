@@ -18,11 +18,19 @@ from PIL import Image
 
 from liveedit import LiveEdit, load_backbone
 from liveedit.config import EditorConfig, EditorTrainingConfig
+from liveedit.experts import route
 from liveedit.experts.modules import LiveEditModules
 from liveedit.hooks import replace_output
 from liveedit.training import loop
 from liveedit.training.editor_losses import EditorTrainer
-from liveedit.training.editor_samples import JOINT_STAGE, ROUTING_STAGE, SOLO_STAGE, EditorBatch, EditorBatches
+from liveedit.training.editor_samples import (
+    CALIBRATION_STAGE,
+    JOINT_STAGE,
+    ROUTING_STAGE,
+    SOLO_STAGE,
+    EditorBatch,
+    EditorBatches,
+)
 from liveedit.training.editor_training import train_editor
 from liveedit.training.layouts import RowLayout
 from liveedit.training.records import STATE, load_state
@@ -351,3 +359,41 @@ def test_training_starts_from_a_given_editor(tmp_path: Path, lively_backbone_fol
     with pytest.raises(ConfigError, match="differs in rank"):
         shape = {**SHAPE, "rank": SHAPE["rank"] + 1}
         train_editor(tmp_path / "b", lively_backbone_folder, config, shape, init=tmp_path / "given")
+
+
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_calibration_lets_the_share_of_fresh_cases_find_their_edit(
+    tmp_path: Path, lively_backbone_folder: Path, share: float
+) -> None:
+    backbone = load_backbone(lively_backbone_folder, "cpu")
+    shape = EditorConfig(**SHAPE, hidden_size=backbone.hidden_size, sentinel_tokens=64, threshold_slack=9.0)
+    LiveEdit(backbone, shape).save_pretrained(tmp_path / "given")
+    config = EditorTrainingConfig(
+        solo_steps=0, routing_steps=0, steps=0, batch=4, calibrate=share, calibration_cases=24
+    )
+    out = train_editor(tmp_path / "out", lively_backbone_folder, config, dict(SHAPE), init=tmp_path / "given")
+    editor = LiveEdit.from_pretrained(out, backbone)
+    slack = editor.config.threshold_slack
+    assert slack not in (0.0, 9.0), "what the given editor had is left behind"
+
+    drawn = EditorBatches(0, CALIBRATION_STAGE, 6, 4, RowLayout(backbone), default_vocabulary(), None, (), "train")
+    passed = []
+    trainer, edits, again = EditorTrainer(backbone, editor.modules, config), slice(0, 4), slice(8, 12)
+    for number in range(6):
+        batch = drawn[number]
+        hidden = trainer.lower(batch, slice(None)).hidden.float()
+        phi, psi = editor.modules.encode_edit(hidden[edits], batch.vision[edits], batch.prompt[edits])
+        asked = editor.modules.encode_query(hidden[again], batch.vision[again], batch.prompt[again])
+        routing = route(asked.visual, asked.threshold, asked.prompt, phi, psi, slack=slack + 1e-3)
+        passed += routing.passed.diagonal().tolist()
+    # The training reads states in bfloat16: some that come close fall on the other side here.
+    assert sum(passed) == pytest.approx(share * 24, abs=2)
+
+
+def test_a_share_is_below_one() -> None:
+    with pytest.raises(ConfigError, match="calibrate"):
+        EditorTrainingConfig(calibrate=1.0)
+    with pytest.raises(ConfigError, match="all three stages"):
+        EditorTrainingConfig(solo_steps=0, routing_steps=0, steps=0)
+    with pytest.raises(ConfigError, match="threshold_slack"):
+        EditorConfig(threshold_slack=float("nan"))
