@@ -113,13 +113,17 @@ def wire_ledger_panel(wiring: Wiring, panel: LedgerPanel) -> None:
     drawn = [panel.banner, panel.ledger]
 
     @told
-    def on_session(state: Session, at: LedgerView) -> Updates:
+    def on_session(state: Session, at: LedgerView, margin: object, scale: object) -> Updates:
         """A new question or other edits: back to the real settings and the first page."""
         ids = {e.id for e in state.repository}
         opened = at.opened if at.opened in ids else ""
-        return {
-            view: replace(at, page=0, opened=opened, without=frozenset()), tried: None, panel.margin: 0.0, panel.scale: 1.0,
-        }  # fmt: skip
+        # What is at its real setting is not set again: this may arrive when the person has just begun to type there.
+        changed = {
+            slider: real
+            for slider, now, real in ((panel.margin, margin, 0.0), (panel.scale, scale, 1.0))
+            if now != real
+        }
+        return {view: replace(at, page=0, opened=opened, without=frozenset()), tried: None, **changed}
 
     @told
     def on_ledger(state: Session, at: LedgerView, found: dict[str, str], event: gr.EventData) -> Updates:
@@ -160,7 +164,7 @@ def wire_ledger_panel(wiring: Wiring, panel: LedgerPanel) -> None:
         what_if = WhatIf.checked(margin, scale, at.without)
         return {tried: (what_if, answered(wiring.editor, state, what_if))}
 
-    panel.revision.change(on_session, [wiring.session, view], [view, tried, panel.margin, panel.scale], **QUICK).success(
+    panel.revision.change(on_session, settings, [view, tried, panel.margin, panel.scale], **QUICK).success(
         draw, shown, drawn, **QUICK
     )
     gr.on(
