@@ -21,7 +21,7 @@ from liveedit.backbones.checks import width_of
 from liveedit.backbones.memory import execution_device
 from liveedit.backbones.processors import RowReader, marker_of, sample_picture, unmarked
 from liveedit.backbones.texts import check_text
-from liveedit.types import BackboneError, InputError, TokenSpans
+from liveedit.types import BackboneError, Edit, InputError, TokenSpans
 
 MAX_PROMPT_TOKENS = 256
 MAX_ANSWER_TOKENS = 32
@@ -168,6 +168,11 @@ class Backbone:
         count = len(self.answer_ids(target))
         if count > MAX_ANSWER_TOKENS:
             raise InputError(f"the new answer has {count} tokens, the limit is {MAX_ANSWER_TOKENS}: shorten it")
+
+    def check_edit(self, edit: Edit) -> None:
+        """Refuse an edit whose prompt or new answer cannot be used."""
+        self.check_prompt(edit.prompt)
+        self.check_answer(edit.target)
 
     def encode(
         self,

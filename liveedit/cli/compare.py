@@ -19,7 +19,7 @@ NAME = "compare"
 HELP = "train what has to be trained, measure all editors on the same edits, write the paper's Table 1 and the costs"
 EXAMPLE = "python -m liveedit compare --photos cifar10.zip --annotations vqa_train.json --out runs/editors"
 DEFAULT_EDITS = (1, 10, 100, 1000)
-# Of every run, so that all editors with three seeds take some hours on two cores.
+# Fewer than `lifelong` tests by default: this measures every editor.
 TESTS_PER_RUN, LEAST_TESTS = 200, 60
 
 

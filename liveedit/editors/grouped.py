@@ -112,8 +112,7 @@ class GroupedEditor(ABC, Generic[StateT]):
     def check_edits(self, edits: Sequence[Edit]) -> None:
         """Refuse a bad edit before any is applied."""
         for edit in edits:
-            self.backbone.check_prompt(edit.prompt)
-            self.backbone.check_answer(edit.target)
+            self.backbone.check_edit(edit)
 
 
 def alike(queries: Sequence[Query], size: int = BATCH) -> list[list[int]]:

@@ -53,6 +53,7 @@ print(editor.answer(repository, Query(picture, "What is this?")).text)
 | rank of an expert | {{ config.rank }} |
 | queries of a feature extractor | {{ config.queries }} |
 | tokens of the sentinel | {{ config.sentinel_tokens }} |
+| slack of hard routing's threshold | {{ config.threshold_slack }} |
 | the generator reads | {{ config.generator_signal }} |
 
 ## Measured

@@ -206,8 +206,7 @@ class LiveEdit(
         All edits are checked before the first is applied, so a refused one leaves the repository as it was.
         """
         for edit in edits:
-            self.backbone.check_prompt(edit.prompt)
-            self.backbone.check_answer(edit.target)
+            self.backbone.check_edit(edit)
         ids: list[str] = []
         for start in range(0, len(edits), batch_size):
             part = list(edits[start : start + batch_size])

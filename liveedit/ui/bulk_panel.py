@@ -44,12 +44,7 @@ def build_bulk_panel() -> BulkPanel:
 
 def wire_bulk_panel(wiring: Wiring, panel: BulkPanel, picture: gr.Image) -> None:
     """Reading a file shows it; applying it adds its edits in one step that can be undone."""
-    backbone = wiring.editor.backbone
     library = {Path(example.file).name: wiring.assets / example.file for example in wiring.examples}
-
-    def check(edit: Edit) -> None:
-        backbone.check_prompt(edit.prompt)
-        backbone.check_answer(edit.target)
 
     @told
     def on_file(state: Session, upload: Upload, shown: Upload) -> Updates:
@@ -58,7 +53,7 @@ def wire_bulk_panel(wiring: Wiring, panel: BulkPanel, picture: gr.Image) -> None
             raise InputError("no file arrived: choose it again")
         try:
             image = actions.with_picture(state, uploaded_path(shown)).picture
-            bulk = read_bulk(path, image, library, check)
+            bulk = read_bulk(path, image, library, wiring.editor.backbone.check_edit)
         finally:
             Path(path).unlink(missing_ok=True)
         count = len(bulk.edits)

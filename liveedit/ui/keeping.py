@@ -144,8 +144,7 @@ def _restored_session(editor: LiveEdit, session: Session, path: str | Path) -> S
 def _usable(editor: LiveEdit, repository: ExpertRepository) -> ExpertRepository:
     """The edits of a file, which may have been made elsewhere, if their texts are such as can be typed here."""
     for expert in repository:
-        editor.backbone.check_prompt(expert.edit.prompt)
-        editor.backbone.check_answer(expert.edit.target)
+        editor.backbone.check_edit(expert.edit)
     return repository
 
 
