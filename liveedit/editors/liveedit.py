@@ -191,11 +191,11 @@ class LiveEdit(
 
     def empty(self) -> ExpertRepository:
         """A repository without experts."""
-        return ExpertRepository.empty(self.config)
+        return ExpertRepository.empty(self.config, tensors_digest(self.modules.state_dict()))
 
     def load_state(self, path: str | Path, /) -> ExpertRepository:
-        """Read a repository that an editor of this configuration saved."""
-        return ExpertRepository.load(path, self.config)
+        """Read a repository that an editor of this configuration and these trained weights saved."""
+        return ExpertRepository.load(path, self.config, tensors_digest(self.modules.state_dict()))
 
     @torch.no_grad()
     def edit(

@@ -56,7 +56,8 @@ def probe(
     questions = questions_about(edit, others, seed)
     queries = [query for _, _, query in questions]
     said = [answer.text for answer in editor.answer(repository, queries)]
-    without = ExpertRepository(repository.config, [e for e in repository if e.id != expert_id])
+    without = repository.copy()
+    without.remove(expert_id)
     local = [i for i, (group, _, _) in enumerate(questions) if group not in HOLDS]
     before = dict(zip(local, editor.answer(without, [queries[i] for i in local]), strict=True))
     outcomes = []

@@ -48,18 +48,23 @@ class Expert:
 
 @dataclass
 class ExpertRepository:
-    """The experts of one person, in the order of their edits."""
+    """The experts of one person, in the order of their edits.
+
+    ``made_by`` names the trained weights that the experts come from (empty: not known): those of another training have
+    the same shapes, and their similarities mean nothing.
+    """
 
     config: EditorConfig
     experts: list[Expert] = field(default_factory=list)
+    made_by: str = ""
     # What is asked for with every answer, as one tensor for all experts: reading a thousand one by one takes longer
     # than routing among them.
     _stacked: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def empty(cls, config: EditorConfig) -> ExpertRepository:
-        """A repository without experts for an editor of this configuration."""
-        return cls(config)
+    def empty(cls, config: EditorConfig, made_by: str = "") -> ExpertRepository:
+        """A repository without experts for an editor of this configuration and these trained weights."""
+        return cls(config, made_by=made_by)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or another process gets: the experts alone, which lie on the CPU, and not their stacks on a GPU."""
@@ -67,7 +72,7 @@ class ExpertRepository:
 
     def copy(self) -> ExpertRepository:
         """A repository of the same experts, which can be added to, switched and removed there without touching this one."""
-        return ExpertRepository(self.config, list(self.experts), dict(self._stacked))
+        return ExpertRepository(self.config, list(self.experts), self.made_by, dict(self._stacked))
 
     def __len__(self) -> int:
         return len(self.experts)
@@ -199,6 +204,7 @@ class ExpertRepository:
             "format": FORMAT,
             "backbone": self.config.backbone,
             "layer": str(self.config.layer),
+            "made_by": self.made_by,
             "experts": json.dumps(rows),
         }
         part = path.with_name(path.name + ".part")
@@ -212,10 +218,10 @@ class ExpertRepository:
             ) from error
 
     @classmethod
-    def load(cls, path: str | Path, config: EditorConfig) -> ExpertRepository:
-        """Read a repository made with an editor of this configuration; anything else is refused."""
-        repository = cls(config)
-        for row, picture, tensors in read_experts(path, config):
+    def load(cls, path: str | Path, config: EditorConfig, made_by: str = "") -> ExpertRepository:
+        """Read a repository made with an editor of this configuration and these weights; any other is refused."""
+        repository = cls(config, made_by=made_by)
+        for row, picture, tensors in read_experts(path, config, made_by):
             edit = Edit(picture, row["prompt"], row["target"])
             # Copies, so that one expert does not keep the tensors of all.
             kept = {name: tensor.float().clone() for name, tensor in tensors.items()}

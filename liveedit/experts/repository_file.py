@@ -43,12 +43,13 @@ def shapes_of(config: EditorConfig) -> dict[str, tuple[int, int]]:
 
 
 def read_experts(
-    path: str | Path, config: EditorConfig
+    path: str | Path, config: EditorConfig, made_by: str = ""
 ) -> Iterator[tuple[dict[str, Any], Image.Image, dict[str, torch.Tensor]]]:
     """Of each expert its description, its picture in RGB, and ``U``, ``V`` [r, d], ``phi``, ``psi`` [k, d_m].
 
     A description has ``id``, ``prompt``, ``target``, ``active``, ``scale`` and ``picture_bytes``. Raises
-    :class:`RepositoryError` for a file that is damaged, no file of edits, or of another editor than ``config``'s.
+    :class:`RepositoryError` for a file that is damaged, no file of edits, or of another editor than ``config``'s, or
+    of other trained weights than ``made_by`` names (where both are known).
     Whether the tensors' numbers are finite is not looked at.
     """
     try:
@@ -60,6 +61,10 @@ def read_experts(
             if metadata.get("backbone") != config.backbone or metadata.get("layer") != str(config.layer):
                 raise RepositoryError(
                     f"the edits in {path} were made for another model or layer: load them with the editor that made them"
+                )
+            if made_by and metadata.get("made_by", "") not in ("", made_by):
+                raise RepositoryError(
+                    f"the edits in {path} were made by another training of this editor: load them with the one that made them"
                 )
             kept = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118 (no iterator)
             count = _count({name: (part.get_dtype(), tuple(part.get_shape())) for name, part in kept.items()}, config)

@@ -92,7 +92,7 @@ def restore(editor: LiveEdit, session: Session, path: str | Path) -> Session:
     """The session with what a file holds: a file of edits adds to what there is, a session's file takes its place."""
     if zipfile.is_zipfile(path):
         return _restored_session(editor, session, path)
-    found = _usable(editor, ExpertRepository.load(path, editor.config))
+    found = _usable(editor, editor.load_state(path))
     changed = session.copy()
     added = changed.repository.extend(found)
     if not added:
@@ -112,7 +112,7 @@ def _restored_session(editor: LiveEdit, session: Session, path: str | Path) -> S
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / EDITS
             copy.write_bytes(archive.read(EDITS))
-            repository = _usable(editor, ExpertRepository.load(copy, editor.config))
+            repository = _usable(editor, editor.load_state(copy))
         try:
             table = json.loads(archive.read(TABLE))
             if table["format"] != FORMAT:

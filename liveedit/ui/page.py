@@ -45,7 +45,7 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> gr.
     with GatedBlocks(
         title="LiveEdit Workbench", analytics_enabled=False, fill_width=True, delete_cache=(1800, 2 * SESSION_SECONDS)
     ) as page:
-        session = gr.State(Session.empty(editor.config), time_to_live=SESSION_SECONDS)
+        session = gr.State(Session(editor.empty()), time_to_live=SESSION_SECONDS)
         wiring = Wiring(editor, read_examples(assets), assets, session)
         block(_header(*describe_model(editor.backbone), reason), elem_id="header")
         tour = build_tour_panel()

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 from PIL.Image import Image
 
-from liveedit.config import EditorConfig
 from liveedit.editors import LiveEdit, QueryFeatures
 from liveedit.editors.comparison import Comparison, ask_both, compare, stream_both
 from liveedit.editors.streaming import Said
@@ -91,11 +90,6 @@ class Session:
     latest: str | None = None
     history: tuple[Past, ...] = ()
     earlier: Earlier | None = None
-
-    @classmethod
-    def empty(cls, config: EditorConfig) -> Session:
-        """A session without edits."""
-        return cls(ExpertRepository.empty(config))
 
     def copy(self) -> Session:
         """A copy whose edits can be added to, switched and removed without touching this one."""

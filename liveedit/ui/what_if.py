@@ -65,7 +65,7 @@ def altered(repository: ExpertRepository, what_if: WhatIf) -> ExpertRepository:
     experts = [
         replace(e, active=e.active and e.id not in what_if.without, scale=e.scale * what_if.scale) for e in repository
     ]
-    return ExpertRepository(repository.config, experts)
+    return ExpertRepository(repository.config, experts, repository.made_by)
 
 
 @on_gpu("route")

@@ -177,6 +177,18 @@ def test_edits_of_another_editor_are_refused(
         ExpertRepository.load(tmp_path / "e.safetensors", replace(CONFIG, **change))
 
 
+def test_edits_of_another_training_of_the_same_editor_are_refused(
+    repository: ExpertRepository, tmp_path: Path
+) -> None:
+    path = tmp_path / "e.safetensors"
+    repository.made_by = "first"
+    repository.copy().save(path)
+    assert len(ExpertRepository.load(path, CONFIG, "first")) == len(repository)
+    assert len(ExpertRepository.load(path, CONFIG)) == len(repository), "weights that are not known refuse nothing"
+    with pytest.raises(RepositoryError, match="another training"):
+        ExpertRepository.load(path, CONFIG, "second")
+
+
 def rewrite(
     path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, str], list[dict[str, Any]]], None]
 ) -> None:

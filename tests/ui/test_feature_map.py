@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from liveedit.experts import ExpertRepository
 from liveedit.types import Edit
 from liveedit.ui.feature_map import feature_map, map_html, principal_plane
 from liveedit.ui.session import Session
@@ -53,7 +54,7 @@ def test_every_edit_the_question_and_the_sentinel_have_their_place(busy_session:
 def test_without_question_or_edits_the_map_says_so(busy_session: Session) -> None:
     alone = replace(busy_session, asked=None)
     assert "Ask a question with a picture" in map_html(alone)
-    assert "first edit" in map_html(Session.empty(busy_session.repository.config))
+    assert "first edit" in map_html(Session(ExpertRepository.empty(busy_session.repository.config)))
 
 
 def test_what_a_person_types_stays_text_in_the_map(busy_session: Session) -> None:

@@ -102,4 +102,4 @@ def test_the_figure_travels_inside_the_page(busy_session: Session) -> None:
 
 def test_there_is_no_figure_before_a_question(open_editor: LiveEdit) -> None:
     with pytest.raises(InputError, match="ask about a picture first"):
-        figure_html(Session.empty(open_editor.config), {}, "feature", "tokens")
+        figure_html(Session(open_editor.empty()), {}, "feature", "tokens")

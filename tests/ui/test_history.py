@@ -30,7 +30,7 @@ def asked(editor: LiveEdit, session: Session, prompt: str) -> Session:
 @pytest.fixture
 def start(open_editor: LiveEdit, pictures: list[Image.Image]) -> Session:
     """A session with a picture and one edit on it."""
-    session = replace(Session.empty(open_editor.config), picture=pictures[0])
+    session = replace(Session(open_editor.empty()), picture=pictures[0])
     return actions.apply_edit(open_editor, session, "What is it?", "teapot")
 
 

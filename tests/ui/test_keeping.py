@@ -32,7 +32,7 @@ def written(path: Path, data: bytes) -> Path:
 def test_a_session_comes_back_as_it_was(open_editor: LiveEdit, busy_session: Session, tmp_path: Path) -> None:
     off = actions.switch(open_editor, busy_session, busy_session.repository.experts[2].id)
     path = written(tmp_path / "session.zip", session_file(off))
-    back = restore(open_editor, Session.empty(open_editor.config), path)
+    back = restore(open_editor, Session(open_editor.empty()), path)
     assert back.names == off.names and back.made == off.made
     assert [(e.id, e.active) for e in back.repository] == [(e.id, e.active) for e in off.repository]
     assert all(uri.startswith("data:image/") for uri in back.thumbnails.values())
@@ -51,7 +51,7 @@ def test_a_session_comes_back_as_it_was(open_editor: LiveEdit, busy_session: Ses
 
 def test_an_unchanged_session_shows_its_answer(open_editor: LiveEdit, busy_session: Session, tmp_path: Path) -> None:
     path = written(tmp_path / "session.zip", session_file(actions.remembering(busy_session)))
-    back = restore(open_editor, Session.empty(open_editor.config), path)
+    back = restore(open_editor, Session(open_editor.empty()), path)
     assert not back.outdated
     assert answers_html(back) == answers_html(busy_session)
 
@@ -114,7 +114,19 @@ def test_texts_that_could_not_be_typed_are_refused(
     file = session_file(busy_session) if kind == "session" else edits_file(busy_session)
     path = written(tmp_path / f"{kind}.file", file)
     with pytest.raises(LiveEditError, match=r"marker|shorten|empty"):
-        restore(open_editor, Session.empty(open_editor.config), path)
+        restore(open_editor, Session(open_editor.empty()), path)
+
+
+@pytest.mark.parametrize("kind", ["edits", "session"])
+def test_edits_made_by_another_training_of_the_editor_are_refused(
+    open_editor: LiveEdit, busy_session: Session, tmp_path: Path, kind: str
+) -> None:
+    other = LiveEdit(open_editor.backbone, open_editor.config).empty()
+    busy_session.repository.made_by = other.made_by
+    file = session_file(busy_session) if kind == "session" else edits_file(busy_session)
+    path = written(tmp_path / f"{kind}.file", file)
+    with pytest.raises(LiveEditError, match="another training"):
+        restore(open_editor, Session(open_editor.empty()), path)
 
 
 def test_a_session_with_a_question_that_could_not_be_typed_is_refused(
@@ -166,7 +178,7 @@ def test_a_report_needs_nothing_else(open_editor: LiveEdit, busy_session: Sessio
 
 
 def test_without_an_answer_there_is_nothing_to_report(open_editor: LiveEdit) -> None:
-    empty = Session.empty(open_editor.config)
+    empty = Session(open_editor.empty())
     for make in (trace_file, lambda s: report_file(s, "")):
         with pytest.raises(InputError, match="ask a question first"):
             make(empty)

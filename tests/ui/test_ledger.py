@@ -127,7 +127,7 @@ def test_without_a_question_the_numbers_are_dashes() -> None:
     html = ledger_html(session, None, LedgerView())
     assert html.count(">–<") == 2 * 8
     assert shown(session, LedgerView(), passed_only=True) == []
-    assert "No edits yet" in ledger_html(Session.empty(CONFIG), None, LedgerView())
+    assert "No edits yet" in ledger_html(Session(ExpertRepository.empty(CONFIG)), None, LedgerView())
 
 
 @pytest.mark.parametrize(

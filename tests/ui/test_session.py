@@ -92,7 +92,7 @@ def start(tmp_path: Path) -> Session:
     """A session with a blue picture."""
     path = tmp_path / "blue.png"
     Image.new("RGB", (32, 32), "blue").save(path)
-    return actions.with_picture(Session.empty(CONFIG), str(path))
+    return actions.with_picture(Session(ExpertRepository.empty(CONFIG)), str(path))
 
 
 def test_an_edit_takes_and_is_taken_back(start: Session) -> None:
@@ -186,7 +186,7 @@ def test_refused_actions_leave_the_session_as_it_was(start: Session) -> None:
 
 
 def test_an_edit_needs_a_picture_and_a_question_does_not() -> None:
-    empty = Session.empty(CONFIG)
+    empty = Session(ExpertRepository.empty(CONFIG))
     with pytest.raises(InputError, match="needs a picture"):
         actions.apply_edit(pretend(), empty, "What?", "banana")
     steps = list(actions.ask(pretend(), empty, "What is the capital of Japan?"))

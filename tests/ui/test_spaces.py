@@ -70,7 +70,7 @@ def test_a_session_crosses_and_the_editor_stays(lending: Lending, open_editor: L
     apply_edit = spaces.on_gpu("edit")(actions.apply_edit)
     ask = spaces.on_gpu("ask")(actions.ask)
     assert lending.durations == [spaces.SECONDS["edit"], spaces.SECONDS["ask"]]
-    start = Session.empty(open_editor.config)
+    start = Session(open_editor.empty())
     start.picture = pictures[0]
     edited = apply_edit(open_editor, start, "What is it?", "teapot")
     assert len(start.repository) == 0, "what the person had is untouched"

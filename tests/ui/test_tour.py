@@ -17,7 +17,7 @@ def test_each_step_makes_what_it_needs(open_editor: LiveEdit, pictures: list[Ima
     def open_example(title: str) -> Image:
         return pictures[TITLES.index(title)]
 
-    session = take_step(open_editor, Session.empty(open_editor.config), number, open_example)
+    session = take_step(open_editor, Session(open_editor.empty()), number, open_example)
     edits = [(e.edit.target, e.edit.image.tobytes()) for e in session.repository]
     assert (TARGET, open_example(EDITED).tobytes()) in edits
     assert len(edits) == (5 if number == 4 else 1)
