@@ -164,7 +164,6 @@ class _Session:
                 state,
                 timed,
                 lambda done: self.progress(at + done, self.total, f"timing {run.name}"),
-                self.options.max_new_tokens,
             )
         content["complete"] = True
         write_json(path, content)

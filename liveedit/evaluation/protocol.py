@@ -139,7 +139,7 @@ def evaluate(
         responses += after
         report(len(ids) + start + len(part), total, "testing")
     cost = measure_cost(
-        editor, state, samples[:timed], lambda done: report(2 * len(samples) + done, total, "timing"), MAX_NEW_TOKENS
+        editor, state, samples[:timed], lambda done: report(2 * len(samples) + done, total, "timing")
     )
     low, high = bootstrap_interval(edited.averages(), seed)
     result: dict[str, Any] = {
