@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from liveedit.cli import options
+from liveedit.configs.liveedit import PAPER_TRAINING
 from liveedit.types import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layer", type=int, metavar="INT", help="l_e, the editor's layer (default: two thirds up, 21 of 32)"
     )
-    parser.add_argument("--batch", type=int, default=8, metavar="INT", help="edits in a training step (default: 8)")
+    batch = PAPER_TRAINING.batch
+    parser.add_argument(
+        "--batch", type=int, default=batch, metavar="INT", help=f"edits in a training step (default: {batch})"
+    )
     parser.add_argument(
         "--image-tokens", type=int, metavar="INT", help="tokens of one picture (default: as the configuration says)"
     )

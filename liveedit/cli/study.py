@@ -22,8 +22,8 @@ from liveedit.cli.options import (
     progress,
 )
 from liveedit.cli.progress import ProgressBar
-from liveedit.cli.train import EMBEDDED
 from liveedit.config import EditorConfig, EditorTrainingConfig
+from liveedit.configs.liveedit import EMBEDDED
 from liveedit.types import InputError
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from liveedit.backbones.base import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, decode
 from liveedit.backbones.checkpoint import read_config, skeleton
 from liveedit.backbones.checks import layer_refusal
 from liveedit.config import EditorConfig
+from liveedit.configs.liveedit import PAPER_TRAINING
 from liveedit.experts.modules import LiveEditModules
 from liveedit.types import BackboneError
 
@@ -24,7 +25,6 @@ from liveedit.types import BackboneError
 KINDS = {"float32": (4.0, 4.0), "bfloat16": (2.0, 2.0), "8bit": (1.0, 2.0), "4bit": (0.5 + 4 / 64, 2.0)}
 # The paper's layer, 21 of 32, as a share of the decoder's depth.
 PAPER_LAYER = 21 / 32
-PAPER_BATCH = 8
 # An edit's rows in training: its own, reworded, redrawn, and the locality sample.
 ROWS_PER_EDIT = 4
 # Bytes kept for the backward pass for each of a layer's B x T x d states in 16 bits, the attention scores left out
@@ -78,7 +78,7 @@ class Footprint:
 
 
 def footprint(
-    name: str | Path, layer: int | None = None, batch: int = PAPER_BATCH, image_tokens: int | None = None
+    name: str | Path, layer: int | None = None, batch: int = PAPER_TRAINING.batch, image_tokens: int | None = None
 ) -> Footprint:
     """The footprint of the backbone ``name`` (folder, ``config.json`` or hub id) and of an editor at ``layer``.
 
