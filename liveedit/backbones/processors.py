@@ -30,6 +30,9 @@ TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
 class NoVideos(VideoProcessorMixin):
     """Stands where a processor wants a video processor; no video is ever given to it."""
 
+    # SmolVLM's chat template asks for them whatever it is filled with.
+    num_frames = fps = 1
+
 
 def without_videos(kind: Any) -> Any:
     """A processor's class that takes :class:`NoVideos`, which transformers cannot check without torchvision."""
