@@ -81,7 +81,7 @@ def llava() -> tuple[Any, Any]:
     config = hf.LlavaConfig(
         vision_config=hf.CLIPVisionConfig(**vision(image_size=32, patch_size=8, projection_dim=32)),
         text_config=hf.LlamaConfig(**language(words)), image_token_id=words.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-1,
+        vision_feature_layer=-1, image_seq_length=16,
     )  # fmt: skip
     pictures = CLIPImageProcessorPil(size=side(32), crop_size=side(32))
     processor = hf.LlavaProcessor(
