@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     StrictDataclassError,
 )
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
@@ -101,6 +101,18 @@ def checkpoint_fingerprint(name: str | Path, config: Any, loaded: Mapping[str, t
     """
     model = skeleton(config)
     return f"{config.model_type}-{tensors_digest(_Stored(model, _files(name), loaded))}"
+
+
+def stored_fingerprint(name: str | Path, config: Any) -> str | None:
+    """The fingerprint that a checkpoint has when it is loaded, told without loading it: tensor by tensor from its files.
+
+    None where they are not at hand, in a folder or in the cache, or do not hold all that goes into it: then the model
+    has to be loaded.
+    """
+    try:
+        return checkpoint_fingerprint(name, config, {})
+    except (BackboneError, OSError, ValueError, KeyError, SafetensorError):
+        return None
 
 
 def stored_tensors(name: str | Path, config: Any, prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:

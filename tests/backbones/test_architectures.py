@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from liveedit.backbones import Backbone, load_backbone
+from liveedit.backbones.checkpoint import stored_fingerprint
 from liveedit.backbones.checks import first_layer
 from liveedit.backbones.parts import vision_tower
 from liveedit.backbones.split import SplitForward
@@ -195,6 +196,10 @@ def test_the_plan_states_no_more_tokens_of_a_picture_than_it_knows(backbone: Bac
     spans = backbone.encode(PICTURES, ["Why?"] * len(PICTURES)).spans
     if found.image_tokens_known:
         assert found.image_tokens == max(end - start for start, end in (row.vision for row in spans))
+
+
+def test_files_alone_tell_the_fingerprint(backbone: Backbone, folder: Path) -> None:
+    assert stored_fingerprint(folder, backbone.config) == backbone.fingerprint
 
 
 @torch.no_grad()
