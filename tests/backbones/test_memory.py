@@ -10,7 +10,8 @@ import torch
 from PIL.Image import Image
 
 from liveedit.backbones import Backbone, load_backbone
-from liveedit.backbones.memory import placement
+from liveedit.backbones.memory import pick_dtype, placement
+from liveedit.config import BackbonePlacement
 from liveedit.editors import LiveEdit
 from liveedit.experts import ExpertRepository
 from liveedit.types import BackboneError, Edit, EditorError, Query
@@ -88,7 +89,7 @@ def test_experts_kept_on_the_cpu_give_the_same_answers(
 
 
 def test_what_cannot_be_placed_is_refused() -> None:
-    with pytest.raises(BackboneError, match="choose float32, bfloat16, float16"):
+    with pytest.raises(BackboneError, match="choose auto, float32, bfloat16, float16"):
         placement("cpu", "int7", None, None)
     with pytest.raises(BackboneError, match="choose auto, balanced"):
         placement("auto", None, "everywhere", None)
@@ -96,6 +97,25 @@ def test_what_cannot_be_placed_is_refused() -> None:
         placement("cpu", None, "auto", None)
     with pytest.raises(BackboneError, match="choose 8bit or 4bit"):
         placement("cpu", None, None, "3bit")
+
+
+def test_weights_are_in_float32_unless_some_are_quantized_or_a_type_is_named() -> None:
+    unnamed = BackbonePlacement()
+    assert pick_dtype(unnamed.dtype, unnamed.quantize) == pick_dtype(None) == torch.float32
+    assert pick_dtype(unnamed.dtype, "4bit") == pick_dtype(None, "8bit") == torch.bfloat16
+    assert pick_dtype("float32", "4bit") == torch.float32
+    assert pick_dtype("float16") == pick_dtype(torch.float16, "8bit") == torch.float16
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_a_quantized_backbone_computes_in_16_bits_and_keeps_its_fingerprint(
+    quantize: str, lively_backbone_folder: Path, lively_backbone: Backbone
+) -> None:
+    backbone = load_backbone(lively_backbone_folder, "cpu", quantize=quantize)
+    kinds = {p.dtype for p in backbone.model.parameters()}
+    assert kinds == {torch.bfloat16, torch.int8 if quantize == "8bit" else torch.uint8}
+    assert backbone.fingerprint == lively_backbone.fingerprint
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
