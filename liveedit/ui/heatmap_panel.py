@@ -284,7 +284,7 @@ def _card(
         note = "no map yet"
     else:
         alt = f"Heatmap ({what.lower()}) of {title}: yellow where it mattered most"
-        shown = thumbnail(data_uri(heatmap_picture(picture, found.heatmap), SIDE), alt, kind)
+        shown = thumbnail(data_uri(heatmap_picture(picture, found.heatmap, found.region), SIDE), alt, kind)
         note = note_of(found).replace("\n", ", ")
     inset = thumbnail(corner, "", "corner") if corner else ""
     return (
