@@ -91,24 +91,24 @@ def llava() -> tuple[Any, Any]:
     return hf.LlavaForConditionalGeneration(config), processor
 
 
-def _blip2(words: Any, text: Any) -> Any:
+def _blip2(words: Any, text: Any, queries: int = 6) -> Any:
     config = hf.Blip2Config(
         vision_config=hf.Blip2VisionConfig(**vision(image_size=32, patch_size=16)),
         qformer_config=hf.Blip2QFormerConfig(**vision(vocab_size=50, cross_attention_frequency=1)),
-        text_config=text, num_query_tokens=6, image_token_index=words.convert_tokens_to_ids("<image>"),
+        text_config=text, num_query_tokens=queries, image_token_index=words.convert_tokens_to_ids("<image>"),
     )  # fmt: skip
     return hf.Blip2ForConditionalGeneration(config)
 
 
-def blip2_opt() -> tuple[Any, Any]:
+def blip2_opt(queries: int = 6) -> tuple[Any, Any]:
     words = tokenizer()
     text = hf.OPTConfig(
         vocab_size=len(words), hidden_size=WIDTH, ffn_dim=64, num_hidden_layers=LAYERS, num_attention_heads=2,
         word_embed_proj_dim=WIDTH, max_position_embeddings=256, dropout=0.0, pad_token_id=words.pad_token_id,
         eos_token_id=words.eos_token_id, bos_token_id=words.eos_token_id,
     )  # fmt: skip
-    processor = hf.Blip2Processor(BlipImageProcessorPil(size=side(32)), words, num_query_tokens=6)
-    return _blip2(words, text), processor
+    processor = hf.Blip2Processor(BlipImageProcessorPil(size=side(32)), words, num_query_tokens=queries)
+    return _blip2(words, text, queries), processor
 
 
 def minigpt4() -> tuple[Any, Any]:
