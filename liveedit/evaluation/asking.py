@@ -15,6 +15,7 @@ from PIL.Image import Image
 from liveedit.data import Sample
 from liveedit.editors import Editor, Prediction
 from liveedit.evaluation.metrics import OwnExpert, agreement, contains, exact_match, own_expert, token_f1
+from liveedit.experts import ExpertRepository
 from liveedit.types import Answer, Edit, Query
 
 MAX_NEW_TOKENS = 32
@@ -71,6 +72,22 @@ class Scores:
 def edit_of(sample: Sample) -> Edit:
     """The sample's edit."""
     return Edit(sample.image.open(), sample.src, sample.alt)
+
+
+def apply_edits(editor: Editor[Any], state: Any, edits: Sequence[Edit]) -> list[str]:
+    """Apply edits to ``state``, which keeps none of their pictures; returns their ids.
+
+    Of all states only a repository holds pictures, to be shown; of thousands of edits they would fill the memory.
+    """
+    ids = editor.edit(state, edits, template=False)
+    forget_pictures(state)
+    return ids
+
+
+def forget_pictures(state: Any) -> None:
+    """Drop what a state holds of pictures."""
+    if isinstance(state, ExpertRepository):
+        state.forget_pictures()
 
 
 def respond(

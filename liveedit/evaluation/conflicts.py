@@ -6,8 +6,9 @@ own picture and on the redrawn one. A rival answer is another case's new answer,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from PIL import Image
 from liveedit.data import Sample
 from liveedit.data.evqa import ANSWER_CUE, with_cue
 from liveedit.editors import Editor
-from liveedit.evaluation.asking import MAX_NEW_TOKENS
+from liveedit.evaluation.asking import MAX_NEW_TOKENS, apply_edits
 from liveedit.evaluation.benchmarks import Source
 from liveedit.evaluation.metrics import normalised
 from liveedit.evaluation.store import BLOCK, claim_folder, read_json, write_json
@@ -33,7 +34,7 @@ QUESTIONS = ("rel", "m_gen")
 OUTCOMES = ("first", "later", "unedited", "other")
 
 Progress = Callable[[int, int, str], None]
-Recipe = Callable[[Sequence[Sample], Sequence[str], np.random.Generator], list[Edit]]
+Recipe = Callable[[Sequence[Sample], Sequence[str], np.random.Generator], Iterator[Edit]]
 
 
 def rivals_of(samples: Sequence[Sample]) -> list[str]:
@@ -68,43 +69,46 @@ def noisy_prompt(prompt: str, rng: np.random.Generator) -> str:
     return with_cue(noisy) if prompt.endswith(ANSWER_CUE) else noisy
 
 
-def _once(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    return [Edit(s.image.open(), s.src, s.alt) for s in samples]
+def _once(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    return (Edit(s.image.open(), s.src, s.alt) for s in samples)
 
 
-def _repeated(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    again = [Edit(s.image_rephrase.open(), s.rephrase, s.alt) for s in samples]
-    return [*_once(samples, rivals, rng), *again]
+def _repeated(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    again = (Edit(s.image_rephrase.open(), s.rephrase, s.alt) for s in samples)
+    return chain(_once(samples, rivals, rng), again)
 
 
-def _contradicted(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    later = [Edit(s.image.open(), s.src, rival) for s, rival in zip(samples, rivals, strict=True)]
-    return [*_once(samples, rivals, rng), *later]
+def _contradicted(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    later = (Edit(s.image.open(), s.src, rival) for s, rival in zip(samples, rivals, strict=True))
+    return chain(_once(samples, rivals, rng), later)
 
 
-def _contradicted_nearby(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    later = [Edit(s.image_rephrase.open(), s.rephrase, rival) for s, rival in zip(samples, rivals, strict=True)]
-    return [*_once(samples, rivals, rng), *later]
+def _contradicted_nearby(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    later = (Edit(s.image_rephrase.open(), s.rephrase, rival) for s, rival in zip(samples, rivals, strict=True))
+    return chain(_once(samples, rivals, rng), later)
 
 
-def _noisy_pictures(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    return [Edit(noisy_picture(s.image.open(), rng), s.src, s.alt) for s in samples]
+def _noisy_pictures(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    return (Edit(noisy_picture(s.image.open(), rng), s.src, s.alt) for s in samples)
 
 
-def _noisy_prompts(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    return [Edit(s.image.open(), noisy_prompt(s.src, rng), s.alt) for s in samples]
+def _noisy_prompts(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    return (Edit(s.image.open(), noisy_prompt(s.src, rng), s.alt) for s in samples)
 
 
-def _noisy_answers(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    return [
+def _noisy_answers(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    return (
         Edit(s.image.open(), s.src, rival if number % WRONG_SHARE == 0 else s.alt)
         for number, (s, rival) in enumerate(zip(samples, rivals, strict=True))
-    ]
+    )
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What is applied, in words and as a recipe; ``spared`` leaves the wrongly answered edits out of the test."""
+    """What is applied, in words and as a recipe; ``spared`` leaves the wrongly answered edits out of the test.
+
+    A recipe opens each edit's picture when the edit is taken, so that one block's are in memory at a time.
+    """
 
     help: str
     recipe: Recipe
@@ -204,10 +208,9 @@ def _measure(
     state: Any = None
     if condition is not None:
         state = editor.empty()
-        rng = np.random.default_rng([seed, STREAM])
-        edits = condition.recipe(samples, rivals, rng)
-        for start in range(0, len(edits), BLOCK):
-            editor.edit(state, edits[start : start + BLOCK], template=False)
+        edits = condition.recipe(samples, rivals, np.random.default_rng([seed, STREAM]))
+        while part := list(islice(edits, BLOCK)):
+            apply_edits(editor, state, part)
     cases = list(zip(samples, rivals, strict=True))
     if condition is not None and condition.spared:
         cases = [case for number, case in enumerate(cases) if number % WRONG_SHARE]

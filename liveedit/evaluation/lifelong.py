@@ -13,7 +13,16 @@ from time import perf_counter
 from typing import Any
 
 from liveedit.editors import Editor
-from liveedit.evaluation.asking import EDITED_QUERIES, Response, Scores, edit_of, respond, score
+from liveedit.evaluation.asking import (
+    EDITED_QUERIES,
+    Response,
+    Scores,
+    apply_edits,
+    edit_of,
+    forget_pictures,
+    respond,
+    score,
+)
 from liveedit.evaluation.benchmarks import Benchmark, Source
 from liveedit.evaluation.cost import COST, measure_cost
 from liveedit.evaluation.plan import LifelongOptions, Run, runs_of
@@ -184,10 +193,11 @@ class _Session:
                 raise InputError(
                     f"the saved edits of {run.name} cannot be read: delete {states}, and they are applied again"
                 ) from error
+            forget_pictures(state)
         begin, last = self.done, perf_counter()
         while len(ids) < run.edits:
             part = [benchmark.samples[run.first + i] for i in order[len(ids) : len(ids) + BLOCK]]
-            ids += self.editor.edit(state, [edit_of(sample) for sample in part], template=False)
+            ids += apply_edits(self.editor, state, [edit_of(sample) for sample in part])
             self.progress(begin + len(ids), self.total, f"applying {run.name}")
             if perf_counter() - last > self.save_seconds:
                 self._save(index, state, ids)

@@ -13,8 +13,8 @@ from typing import Any
 
 from liveedit.data import PortabilityProbe, Sample
 from liveedit.editors import Editor
+from liveedit.evaluation.asking import apply_edits
 from liveedit.evaluation.metrics import contains, exact_match, percent, token_f1
-from liveedit.experts import ExpertRepository
 from liveedit.types import Edit, Query
 
 CHUNK = 32  # samples whose pictures are in memory at once
@@ -85,9 +85,7 @@ def _with_premises(editor: Editor[Any], state: Any, samples: Sequence[Sample]) -
     known = copy.deepcopy(state)
     for start in range(0, len(second), CHUNK):
         edits = [Edit(sample.image.open(), *premise) for sample, premise in second[start : start + CHUNK]]
-        editor.edit(known, edits, template=False)
-        if isinstance(known, ExpertRepository):
-            known.forget_pictures()
+        apply_edits(editor, known, edits)
     return known, len(second)
 
 

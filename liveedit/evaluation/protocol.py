@@ -18,6 +18,7 @@ from liveedit.evaluation.asking import (
     TEXT_MEASURES,
     Response,
     Scores,
+    apply_edits,
     edit_of,
     respond,
     score,
@@ -123,9 +124,7 @@ def evaluate(
     state = editor.empty()
     ids: list[str] = []
     for start in range(0, len(samples), CHUNK):
-        ids += editor.edit(state, [edit_of(s) for s in samples[start : start + CHUNK]], template=False)
-        if isinstance(state, ExpertRepository):
-            state.forget_pictures()
+        ids += apply_edits(editor, state, [edit_of(s) for s in samples[start : start + CHUNK]])
         report(len(ids), total, "editing")
     edited, unedited = _Tally(), _Tally()
     responses: list[Response] = []
