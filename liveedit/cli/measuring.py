@@ -60,6 +60,19 @@ def add_lifelong_options(
     parser.add_argument(
         "--timed", type=int, default=20, metavar="N", help="edits and answers timed one by one (default: 20)"
     )
+    add_batch_option(parser)
+
+
+def add_batch_option(parser: argparse.ArgumentParser) -> None:
+    """``--batch-size``."""
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="questions asked at once, 1 to 64; fewer take less memory, and an interrupted evaluation goes on with any "
+        "number (default: 64)",
+    )
 
 
 def lifelong_options(args: argparse.Namespace) -> LifelongOptions:
@@ -67,7 +80,13 @@ def lifelong_options(args: argparse.Namespace) -> LifelongOptions:
     from liveedit.evaluation.plan import LifelongOptions
 
     return LifelongOptions(
-        tuple(args.edits), tuple(args.seeds), args.tests_per_run, args.least_tests, args.pool, args.timed
+        tuple(args.edits),
+        tuple(args.seeds),
+        args.tests_per_run,
+        args.least_tests,
+        args.pool,
+        args.timed,
+        batch_size=args.batch_size,
     )
 
 

@@ -104,7 +104,16 @@ def run(args: argparse.Namespace) -> int:
     if args.study == CONFLICTS:
         name, editor = open_editor(args.editor, backbone)
         with ProgressBar() as show:
-            result = run_conflicts(editor, source, options.edits[0], options.seeds, args.out, name, show)
+            result = run_conflicts(
+                editor,
+                source,
+                options.edits[0],
+                options.seeds,
+                args.out,
+                name,
+                show,
+                batch_size=options.batch_size,
+            )
     else:
         if args.train:
             trained = {**_train(args, STUDIES[args.study].trained), **trained}

@@ -18,7 +18,14 @@ from PIL import Image
 from liveedit.data import Sample
 from liveedit.data.evqa import ANSWER_CUE, with_cue
 from liveedit.editors import Editor
-from liveedit.evaluation.asking import MAX_NEW_TOKENS, apply_edits
+from liveedit.evaluation.asking import (
+    BATCH,
+    MAX_NEW_TOKENS,
+    answers_of,
+    apply_edits,
+    check_batch_size,
+    predictions_of,
+)
 from liveedit.evaluation.benchmarks import Source
 from liveedit.evaluation.metrics import normalised
 from liveedit.evaluation.store import BLOCK, claim_folder, read_json, write_json
@@ -141,6 +148,7 @@ def run_conflicts(
     name: str = "liveedit",
     progress: Progress | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    batch_size: int = BATCH,
 ) -> dict[str, Any]:
     """Apply ``count`` cases per seed under every condition; returns the result, also written to ``folder/study.json``.
 
@@ -148,7 +156,9 @@ def run_conflicts(
     ``later`` rival, what the ``unedited`` model says, or something ``other`` (percent, they sum to 100);
     ``first_tokens`` and ``later_tokens``, the paper's teacher-forced metric for both answers; ``passed``, the mean
     number of experts, for editors that route. Each seed's condition is a file, so an interrupted study goes on.
+    ``batch_size`` questions are asked at once.
     """
+    check_batch_size(batch_size)
     if count < 2:
         raise InputError(f"{count} edits were asked for: a rival answer needs at least 2")
     if source.size is not None and count > source.size:
@@ -178,7 +188,7 @@ def run_conflicts(
             else:
                 if samples is None:
                     samples = source.draw(count, seed, report).samples
-                found = _measure(editor, samples, CONDITIONS.get(label), seed, max_new_tokens)
+                found = _measure(editor, samples, CONDITIONS.get(label), seed, max_new_tokens, batch_size)
                 write_json(path, {"tests": found})
             rows[label] += found
             labels[label] += [seed] * len(found)
@@ -201,7 +211,12 @@ def run_conflicts(
 
 
 def _measure(
-    editor: Editor[Any], samples: Sequence[Sample], condition: Condition | None, seed: int, max_new_tokens: int
+    editor: Editor[Any],
+    samples: Sequence[Sample],
+    condition: Condition | None,
+    seed: int,
+    max_new_tokens: int,
+    batch_size: int,
 ) -> list[dict[str, float]]:
     """The values of every case under a condition, or of the unedited model."""
     rivals = rivals_of(samples)
@@ -216,23 +231,22 @@ def _measure(
         cases = [case for number, case in enumerate(cases) if number % WRONG_SHARE]
     found: list[dict[str, float]] = []
     for start in range(0, len(cases), BLOCK):
-        found += _ask(editor, state, cases[start : start + BLOCK], max_new_tokens)
+        found += _ask(editor, state, cases[start : start + BLOCK], max_new_tokens, batch_size)
     return found
 
 
 def _ask(
-    editor: Editor[Any], state: Any, cases: Sequence[tuple[Sample, str]], max_new_tokens: int
+    editor: Editor[Any], state: Any, cases: Sequence[tuple[Sample, str]], max_new_tokens: int, batch_size: int
 ) -> list[dict[str, float]]:
     """Whose answer the model gives to some cases, on the edit's picture and on the redrawn one."""
     queries = [
         Query(picture.open(), sample.src) for sample, _ in cases for picture in (sample.image, sample.image_rephrase)
     ]
-    after = editor.answer(state, queries, max_new_tokens=max_new_tokens, template=False)
-    before = editor.answer(None, queries, max_new_tokens=max_new_tokens, template=False)
+    after, before = (answers_of(editor, model, queries, max_new_tokens, batch_size) for model in (state, None))
     firsts = [sample.alt for sample, _ in cases for _ in QUESTIONS]
     laters = [rival for _, rival in cases for _ in QUESTIONS]
-    first_tokens = editor.predict(state, queries, firsts, template=False)
-    later_tokens = editor.predict(state, queries, laters, template=False)
+    first_tokens = predictions_of(editor, state, queries, firsts, batch_size)
+    later_tokens = predictions_of(editor, state, queries, laters, batch_size)
     rows = []
     for case in range(len(cases)):
         row: dict[str, float] = {}

@@ -133,7 +133,7 @@ class _Session:
 
     def _work(self, run: Run, path: Path, content: dict[str, Any]) -> None:
         """Apply a run's edits, test what is not tested yet, and write the file after every block."""
-        benchmark = self.benchmark(run.seed)
+        benchmark, options = self.benchmark(run.seed), self.options
         order = run.order()
         tests: list[dict[str, Any]] = content["tests"]
         for test, sample in zip(tests, benchmark.samples[run.first :], strict=False):
@@ -147,9 +147,10 @@ class _Session:
             numbers = range(start, min(start + BLOCK, run.tested))
             samples = [benchmark.samples[run.first + i] for i in numbers]
             own = [ids[place_of[i]] for i in numbers]
-            after = respond(self.editor, state, samples, own, self.options.max_new_tokens)
+            after = respond(self.editor, state, samples, own, options.max_new_tokens, options.batch_size)
+            positions = [run.first + i for i in numbers]
             before = self.floor.responses(
-                self.editor, benchmark, run.seed, [run.first + i for i in numbers], self.options.max_new_tokens
+                self.editor, benchmark, run.seed, positions, options.max_new_tokens, options.batch_size
             )
             for i, sample, new, old in zip(numbers, samples, after, before, strict=True):
                 concerned = benchmark.unrelated[run.first + i] in edited_pictures
@@ -173,7 +174,7 @@ class _Session:
                 state,
                 timed,
                 lambda done: self.progress(at + done, self.total, f"timing {run.name}"),
-                self.options.max_new_tokens,
+                options.max_new_tokens,
             )
         content["complete"] = True
         write_json(path, content)

@@ -12,6 +12,7 @@ from typing import Any
 from liveedit.data import Sample
 from liveedit.editors import Editor
 from liveedit.evaluation.asking import (
+    BATCH,
     EDITED_QUERIES,
     MAX_NEW_TOKENS,
     PAPER,
@@ -19,6 +20,7 @@ from liveedit.evaluation.asking import (
     Response,
     Scores,
     apply_edits,
+    check_batch_size,
     edit_of,
     respond,
     score,
@@ -91,7 +93,11 @@ def _routing(responses: Sequence[Response]) -> dict[str, Any]:
 
 
 def evaluate(
-    editor: Editor[Any], samples: Sequence[Sample], seed: int = 0, progress: Progress | None = None
+    editor: Editor[Any],
+    samples: Sequence[Sample],
+    seed: int = 0,
+    progress: Progress | None = None,
+    batch_size: int = BATCH,
 ) -> dict[str, Any]:
     """Apply every sample's edit, then test them all; returns one JSON-able object.
 
@@ -111,8 +117,10 @@ def evaluate(
     - ``portability``, only when samples carry such questions: see :mod:`liveedit.evaluation.portability`
     - ``notes``: what a number means, by name
 
-    ``progress`` is called with (done, total, label). The seed only draws the bootstrap's resamples.
+    ``progress`` is called with (done, total, label). The seed only draws the bootstrap's resamples. ``batch_size``
+    questions are asked at once.
     """
+    check_batch_size(batch_size)
     if not samples:
         raise InputError("there are no samples to evaluate: give a benchmark with at least one")
     if seed < 0:
@@ -130,8 +138,8 @@ def evaluate(
     responses: list[Response] = []
     for start in range(0, len(samples), CHUNK):
         part, own = samples[start : start + CHUNK], ids[start : start + CHUNK]
-        after = respond(editor, state, part, own, MAX_NEW_TOKENS)
-        before = respond(editor, None, part, own, MAX_NEW_TOKENS)
+        after = respond(editor, state, part, own, MAX_NEW_TOKENS, batch_size)
+        before = respond(editor, None, part, own, MAX_NEW_TOKENS, batch_size)
         for sample, new, old in zip(part, after, before, strict=True):
             edited.scores.append(score(sample, new, old))
             unedited.scores.append(score(sample, old, old))
@@ -160,7 +168,12 @@ def evaluate(
         del result["notes"]["t_loc"]
     if carrying:
         result["portability"] = portability(
-            editor, state, samples, MAX_NEW_TOKENS, lambda done: report(total - carrying + done, total, "portability")
+            editor,
+            state,
+            samples,
+            MAX_NEW_TOKENS,
+            lambda done: report(total - carrying + done, total, "portability"),
+            batch_size,
         )
         result["notes"]["portability"] = PORTABILITY
     return result

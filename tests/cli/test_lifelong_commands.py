@@ -29,7 +29,7 @@ def models(lively_backbone_folder: Path, open_editor: LiveEdit, tmp_path_factory
 def call(models: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run a command that asks for short answers; returns exit code, stdout and stderr."""
     options = plan.LifelongOptions
-    monkeypatch.setattr(plan, "LifelongOptions", lambda *given: options(*given, max_new_tokens=3))
+    monkeypatch.setattr(plan, "LifelongOptions", lambda *given, **more: options(*given, **more, max_new_tokens=3))
 
     def run(*argv: object, with_models: bool = True) -> tuple[int, str, str]:
         code = main([*(str(a) for a in argv[:1]), *(models if with_models else []), *(str(a) for a in argv[1:])])
@@ -113,6 +113,9 @@ def refused(seen: tuple[int, str, str], words: str) -> None:
         (["lifelong", "--edits", "0"], "0 edits were asked for"),
         (["lifelong", "--seeds", "-1"], "the seed is -1"),
         (["lifelong", "--edits", "5", "--pool", "3"], "5 edits were asked for, the pool has 3"),
+        (["lifelong", "--batch-size", "0"], "the batch size is 0: choose 1 to 64"),
+        (["study", "conflicts", "--edits", "2", "--batch-size", "65"], "the batch size is 65: choose 1 to 64"),
+        (["evaluate", "--batch-size", "0"], "the batch size is 0: choose 1 to 64"),
         (["lifelong", "--benchmark", "evqa"], "needs --root DIR"),
         (["lifelong", "--data", "x.json"], "belongs to a published benchmark"),
         (["lifelong", "--editor", "nothing"], "there is no editor 'nothing'"),

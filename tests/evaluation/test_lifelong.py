@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,42 @@ def test_a_state_keeps_no_pictures_be_it_resumed(
     run_lifelong(open_editor, Cached(), options, tmp_path / "other")
     run_conflicts(open_editor, Cached(), 2, (0,), tmp_path / "conflicts", max_new_tokens=2)
     assert set(kept) == {(1, 1)}
+
+
+def test_the_batch_size_is_kept_to_and_changes_nothing(
+    whole: tuple[Path, dict[str, Any]], open_editor: LiveEdit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def watch(name: str) -> None:
+        call = getattr(LiveEdit, name)
+
+        def watched(self: LiveEdit, state: Any, queries: Any, *given: Any, **options: Any) -> Any:
+            asked.append(len(queries) if isinstance(queries, list) else 1)
+            return call(self, state, queries, *given, **options)
+
+        monkeypatch.setattr(LiveEdit, name, watched)
+
+    watch("answer")
+    watch("predict")
+    conflicts = []
+    for size, most in ((3, 3), (64, 24)):
+        asked.clear()
+        folder = tmp_path / str(size)
+        options = replace(SMALL, batch_size=size)
+        result = run_lifelong(open_editor, Cached(), options, folder, label="tiny")
+        assert numbers_of(result) == numbers_of(whole[1])
+        assert max(asked) == most
+        asked.clear()
+        conflicts.append(run_conflicts(open_editor, Cached(), 4, (0,), folder / "c", max_new_tokens=2, batch_size=size))
+        assert max(asked) == min(size, 8)
+    assert conflicts[0] == conflicts[1]
+    # The folder of an evaluation takes any batch size: its settings do not hold it.
+    assert "batch_size" not in (tmp_path / "3" / "settings.json").read_text()
+    again = run_lifelong(open_editor, Cached(), SMALL, tmp_path / "3", label="tiny")
+    assert numbers_of(again) == numbers_of(whole[1])
+    with pytest.raises(InputError, match="the batch size is 65"):
+        run_conflicts(open_editor, Cached(), 4, (0,), tmp_path / "c", batch_size=65)
 
 
 def test_a_forgetful_editor_without_routing(forgetful: Any, coloured: FileSource, tmp_path: Path) -> None:
