@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liveedit.cli.benchmarks import add_benchmark_options
-from liveedit.cli.measuring import DEFAULT_FOLDERS, add_lifelong_options, lifelong_options, open_editor, source_of
+from liveedit.cli.measuring import (
+    DEFAULT_FOLDERS,
+    add_lifelong_options,
+    fitting_source,
+    lifelong_options,
+    open_editor,
+    source_of,
+)
 from liveedit.cli.options import BACKBONE, add_json_option, add_placement_options, emit, open_backbone, progress
 from liveedit.cli.progress import ProgressBar
 from liveedit.types import InputError
@@ -62,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"the editor {name} was given twice: compare two trainings of one with `report`")
     progress("loading the model")
     backbone = open_backbone(args)
+    source = fitting_source(source, backbone)
+    options.pool_of(source.size)
     out, results = Path(args.out), []
     for spec, name in zip(chosen, names, strict=True):
         folder = spec.partition("=")[2] or _trained(args, name, backbone)

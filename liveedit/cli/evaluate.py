@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from liveedit.cli.benchmarks import add_benchmark_options, open_benchmark
-from liveedit.cli.measuring import add_batch_option, check_editor, open_editor
+from liveedit.cli.measuring import add_batch_option, check_editor, open_editor, tell_too_long
 from liveedit.cli.options import (
     BACKBONE,
     EDITOR,
@@ -74,8 +74,7 @@ def run(args: argparse.Namespace) -> int:
         _, editor = open_editor(args.editor, open_backbone(args), args.experts_on)
         samples = fitting(reading.samples, editor.backbone)
         too_long = len(reading.samples) - len(samples)
-        if too_long:
-            progress(f"leaving {too_long} samples out whose question or answer is too long for the backbone")
+        tell_too_long(too_long)
         with ProgressBar() as show:
             result = evaluate(editor, samples, args.seed, show, args.batch_size)
     result["benchmark"] = args.benchmark

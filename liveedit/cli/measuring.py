@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liveedit.cli.benchmarks import PHOTOS, WORLD, read_published, refuse_published_options
-from liveedit.cli.options import CHECKPOINTS, EDITOR
+from liveedit.cli.options import CHECKPOINTS, EDITOR, progress
 from liveedit.configs import TRAINED
 from liveedit.types import EditorError, InputError
 
@@ -100,6 +100,23 @@ def source_of(args: argparse.Namespace) -> Source:
         refuse_published_options(args)
         return WorldSource()
     return FileSource(args.benchmark, read_published(args).samples)
+
+
+def fitting_source(source: Source, backbone: Backbone) -> Source:
+    """The benchmark without the samples that the backbone refuses; the world's are short."""
+    from liveedit.evaluation.benchmarks import WorldSource
+
+    if isinstance(source, WorldSource):
+        return source
+    fit = source.fitting(backbone)
+    tell_too_long(fit.too_long)
+    return fit
+
+
+def tell_too_long(count: int) -> None:
+    """Say, if there are any, how many samples the backbone refuses."""
+    if count:
+        progress(f"leaving {count} samples out whose question or answer is too long for the backbone")
 
 
 def open_editor(text: str, backbone: Backbone, experts_on: str = "model") -> tuple[str, Editor[Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liveedit.cli.benchmarks import add_benchmark_options
-from liveedit.cli.measuring import add_lifelong_options, lifelong_options, open_editor, source_of
+from liveedit.cli.measuring import add_lifelong_options, fitting_source, lifelong_options, open_editor, source_of
 from liveedit.cli.options import (
     BACKBONE,
     EDITOR,
@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
     progress("loading the model")
     backbone = open_backbone(args)
+    source = fitting_source(source, backbone)
     if args.study == CONFLICTS:
         name, editor = open_editor(args.editor, backbone)
         with ProgressBar() as show:
@@ -115,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
                 batch_size=options.batch_size,
             )
     else:
+        options.pool_of(source.size)
         if args.train:
             trained = {**_train(args, STUDIES[args.study].trained), **trained}
         makers = {label: _maker(folder, backbone) for label, folder in trained.items()}
