@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
@@ -71,6 +71,21 @@ def checkpoint_fingerprint(name: str | Path, config: Any, loaded: Mapping[str, t
     return f"{config.model_type}-{tensors_digest(_Stored(model, _files(name), loaded))}"
 
 
+def stored_fingerprint(name: str | Path, config: Any) -> str | None:
+    """The fingerprint that a backbone of configuration ``config`` will have, told before it is loaded.
+
+    None where its safetensors files cannot tell: they are not here (nothing is downloaded) or cannot be read, hold
+    quantized weights, lack some that are computed, or hold some in parts that loading puts together.
+    """
+    if getattr(config, "quantization_config", None) is not None:
+        return None
+    try:
+        stored = _Stored(skeleton(config), _files(name), {})
+        return None if stored.in_parts else f"{config.model_type}-{tensors_digest(stored)}"
+    except (BackboneError, OSError, ValueError, KeyError, SafetensorError):
+        return None
+
+
 def stored_tensors(name: str | Path, config: Any, prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint whose names in the model begin so; the rest of it is not read."""
     stored = _Stored(skeleton(config), _files(name, fetch=True), {})
@@ -94,7 +109,10 @@ def _files(name: str | Path, fetch: bool = False) -> list[Path]:
 
 
 class _Stored(Mapping[str, torch.Tensor]):
-    """A checkpoint's tensors by the names the model gives them, each read when it is looked at."""
+    """A checkpoint's tensors by the names the model gives them, each read when it is looked at.
+
+    ``in_parts`` says whether loading makes some of the model's tensors out of others than are stored.
+    """
 
     def __init__(self, model: Any, files: list[Path], loaded: Mapping[str, torch.Tensor]) -> None:
         self.names, self.loaded = model.state_dict(), loaded
@@ -103,10 +121,12 @@ class _Stored(Mapping[str, torch.Tensor]):
         renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
         converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
         self.where: dict[str, tuple[Path, str]] = {}
+        self.in_parts = False
         for file in files:
             with safe_open(file, "pt") as opened:
                 for key in opened.keys():  # noqa: SIM118 - the opened file is no mapping
-                    name = rename_source_key(key, renamings, converters, model.base_model_prefix, self.names)[0]
+                    name, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, self.names)
+                    self.in_parts |= converted is not None
                     self.where[name if name in self.names else key] = (file, key)
 
     def __getitem__(self, name: str) -> torch.Tensor:

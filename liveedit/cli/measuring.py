@@ -130,12 +130,18 @@ def open_editor(text: str, backbone: Backbone, experts_on: str = "model") -> tup
 
 
 def check_editor(text: str, backbone: str) -> None:
-    """Refuse, before anything is loaded, an editor that cannot be for the backbone of this folder or hub id."""
+    """Refuse, before anything is loaded, a trained editor that is not there or cannot be for the backbone.
+
+    ``text`` is what :func:`named_editor` understands, ``backbone`` a folder or hub id.
+    """
     from liveedit.editors.fit import check_fit
-    from liveedit.editors.folder import CONFIG
+    from liveedit.editors.folder import CONFIG, folder_config
 
     name, path = named_editor(text)
-    if name == "liveedit" or (Path(path) / CONFIG).is_file():
+    if name in TRAINED:
+        folder_config(path, name, TRAINED[name].architecture)
+    # Editors that are not trained have a preset's name for a path, or a folder with a configuration.
+    if name == "liveedit" or (path and (Path(path) / CONFIG).is_file()):
         check_fit(path, backbone)
 
 
