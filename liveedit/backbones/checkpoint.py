@@ -104,13 +104,16 @@ def checkpoint_fingerprint(name: str | Path, config: Any, loaded: Mapping[str, t
 
 
 def stored_fingerprint(name: str | Path, config: Any) -> str | None:
-    """The fingerprint that a checkpoint has when it is loaded, told without loading it: tensor by tensor from its files.
+    """The fingerprint that a backbone of configuration ``config`` will have, told before it is loaded.
 
-    None where they are not at hand, in a folder or in the cache, or do not hold all that goes into it: then the model
-    has to be loaded.
+    None where its safetensors files cannot tell: they are not here (nothing is downloaded) or cannot be read, hold
+    quantized weights, lack some that are computed, or hold some in parts that loading puts together.
     """
+    if getattr(config, "quantization_config", None) is not None:
+        return None
     try:
-        return checkpoint_fingerprint(name, config, {})
+        stored = _Stored(skeleton(config), _files(name), {})
+        return None if stored.in_parts else f"{config.model_type}-{tensors_digest(stored)}"
     except (BackboneError, OSError, ValueError, KeyError, SafetensorError):
         return None
 
@@ -138,7 +141,10 @@ def _files(name: str | Path, fetch: bool = False) -> list[Path]:
 
 
 class _Stored(Mapping[str, torch.Tensor]):
-    """A checkpoint's tensors by the names the model gives them, each read when it is looked at."""
+    """A checkpoint's tensors by the names the model gives them, each read when it is looked at.
+
+    ``in_parts`` says whether loading makes some of the model's tensors out of others than are stored.
+    """
 
     def __init__(self, model: Any, files: list[Path], loaded: Mapping[str, torch.Tensor]) -> None:
         self.names, self.loaded = model.state_dict(), loaded
@@ -147,10 +153,12 @@ class _Stored(Mapping[str, torch.Tensor]):
         renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
         converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
         self.where: dict[str, tuple[Path, str]] = {}
+        self.in_parts = False
         for file in files:
             with safe_open(file, "pt") as opened:
                 for key in opened.keys():  # noqa: SIM118 - the opened file is no mapping
-                    name = rename_source_key(key, renamings, converters, model.base_model_prefix, self.names)[0]
+                    name, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, self.names)
+                    self.in_parts |= converted is not None
                     self.where[name if name in self.names else key] = (file, key)
 
     def __getitem__(self, name: str) -> torch.Tensor:

@@ -84,12 +84,18 @@ def rows_of(results: Sequence[Result]) -> Iterator[tuple[int, str, Mapping[str, 
             yield count, FLOOR if len(backbones) == 1 else f"{FLOOR} {backbone}", entry, values
 
 
+def named(benchmark: Mapping[str, Any]) -> str:
+    """A benchmark's name, and how many of its samples were left out, if any."""
+    name, left_out = str(benchmark["name"]), benchmark.get("too_long", 0)
+    return f"{name} ({left_out:,} of its samples left out as too long for the backbone)" if left_out else name
+
+
 def lifelong_tables(results: Sequence[Result]) -> str:
     """All tables as Markdown."""
     rows = list(rows_of(results))
     first = results[0]
     head = [
-        f"Benchmark {first['benchmark']['name']}, seeds {', '.join(map(str, first['options']['seeds']))}, "
+        f"Benchmark {named(first['benchmark'])}, seeds {', '.join(map(str, first['options']['seeds']))}, "
         f"{first['benchmark']['pool']:,} samples drawn for each.",
         *_sampling(results),
     ]

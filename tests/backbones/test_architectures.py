@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from liveedit.backbones import Backbone, load_backbone
-from liveedit.backbones.checkpoint import stored_fingerprint
+from liveedit.backbones.checkpoint import read_config, stored_fingerprint
 from liveedit.backbones.checks import first_layer
 from liveedit.backbones.parts import vision_tower
 from liveedit.backbones.split import SplitForward
@@ -99,6 +99,11 @@ def plain_inputs(backbone: Backbone, query: Query) -> dict[str, Any]:
     if query.image is None:
         return dict(processor.tokenizer(text, return_tensors="pt", return_token_type_ids=False))
     return dict(processor(images=[query.image], text=[text], return_tensors="pt"))
+
+
+def test_the_files_tell_the_fingerprint_before_they_are_loaded(folder: Path, backbone: Backbone) -> None:
+    assert stored_fingerprint(folder, read_config(folder)) == backbone.fingerprint
+    assert load_backbone(folder, "cpu", "bfloat16").fingerprint == backbone.fingerprint
 
 
 @torch.no_grad()

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL.Image import Image
+from safetensors.torch import load_file, save_file
 
 from liveedit.backbones import Backbone, load_backbone
+from liveedit.backbones.checkpoint import read_config, stored_fingerprint
 from liveedit.backbones.memory import pick_dtype, placement
 from liveedit.config import BackbonePlacement
 from liveedit.editors import LiveEdit
@@ -40,6 +42,30 @@ def test_precision_changes_the_weights_but_not_the_fingerprint(narrow: Backbone,
     assert small.dtype == torch.bfloat16
     assert not torch.equal(wide, small.float())
     assert narrow.fingerprint == lively_backbone.fingerprint
+
+
+def test_the_files_tell_the_fingerprint_in_the_precision_they_are_stored_in(narrow: Backbone, tmp_path: Path) -> None:
+    """Of weights stored in bfloat16 it is another one, the same however they are loaded."""
+    narrow.model.save_pretrained(tmp_path)
+    narrow.processor.save_pretrained(tmp_path)
+    found = stored_fingerprint(tmp_path, read_config(tmp_path))
+    assert found != narrow.fingerprint
+    assert [load_backbone(tmp_path, "cpu", kind).fingerprint for kind in ("float32", "bfloat16")] == [found] * 2
+
+
+def test_files_that_do_not_tell_the_fingerprint_give_none(lively_backbone_folder: Path, tmp_path: Path) -> None:
+    config, weights = read_config(lively_backbone_folder), tmp_path / "model.safetensors"
+    assert stored_fingerprint(tmp_path, config) is None
+    whole = (lively_backbone_folder / weights.name).read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    assert stored_fingerprint(tmp_path, config) is None
+    tensors = load_file(lively_backbone_folder / weights.name)
+    save_file({name: tensor for name, tensor in tensors.items() if "norm" not in name}, weights)
+    assert stored_fingerprint(tmp_path, config) is None
+    weights.write_bytes(whole)
+    assert stored_fingerprint(tmp_path, config) is not None
+    config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    assert stored_fingerprint(tmp_path, config) is None
 
 
 def test_an_editor_in_float32_edits_a_backbone_in_bfloat16(
