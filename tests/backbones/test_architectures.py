@@ -203,10 +203,6 @@ def test_the_plan_states_no_more_tokens_of_a_picture_than_it_knows(backbone: Bac
         assert found.image_tokens == max(end - start for start, end in (row.vision for row in spans))
 
 
-def test_files_alone_tell_the_fingerprint(backbone: Backbone, folder: Path) -> None:
-    assert stored_fingerprint(folder, backbone.config) == backbone.fingerprint
-
-
 @torch.no_grad()
 def test_the_halves_of_a_forward_pass_are_the_forward_pass(backbone: Backbone) -> None:
     which = [0, 1, 0, 2]
