@@ -115,7 +115,8 @@ def launch(editor: LiveEdit, host: str = "127.0.0.1", port: int = 7860, reason: 
             "or leave --mcp out"
         )
     page = build_page(editor, reason=reason)
-    page.queue(max_size=QUEUE)
+    # Else Gradio would also run what waits here at once, for whoever posts to /run/ or /api/, beside the queue.
+    page.queue(max_size=QUEUE, api_open=False)
     print(f"Models loaded, serving on http://{host}:{port}", file=sys.stderr, flush=True)
     try:
         page.launch(

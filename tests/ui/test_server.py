@@ -138,6 +138,18 @@ def test_no_route_fetches_an_address(address: str, visitor: Any, bait: tuple[str
     assert asked == []
 
 
+def test_nothing_that_runs_the_model_goes_past_the_queue(address: str, visitor: Any) -> None:
+    queued = [event for event in visitor.events if event["queue"]]
+    assert len(queued) > 10
+    for route in ("run", "api"):
+        for name, body in (("ask", {}), ("route", {}), *(("predict", {"fn_index": e["id"]}) for e in queued)):
+            answer = httpx.post(f"{address}/gradio_api/{route}/{name}", json={"data": ["What is this?", None, None, 4], **body})
+            assert answer.status_code == 404 and "join the queue" in answer.text, (route, name, body)
+    begun = httpx.post(f"{address}/gradio_api/call/ask", json={"data": ["What is this?", None, None, 4]}).json()
+    said = httpx.get(f"{address}/gradio_api/call/ask/{begun['event_id']}", timeout=60).text
+    assert "event: complete" in said
+
+
 def test_crafted_inputs_are_one_sentence_and_lose_nothing(visitor: Any, tmp_path: Path) -> None:
     secret = tmp_path / "p.png"
     secret.write_bytes(png())
