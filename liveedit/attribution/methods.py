@@ -14,9 +14,10 @@ from liveedit.attribution.masking import MaskedPicture, blurred, mean_colour
 from liveedit.attribution.pixel import ablation, occlusion
 from liveedit.attribution.result import Attribution
 from liveedit.attribution.targets import TARGETS, Instance, Score, Target, score_of, target_named
-from liveedit.attribution.visual import token_noise
+from liveedit.attribution.visual import grid_side, token_noise
+from liveedit.backbones import Backbone
 from liveedit.editors import LiveEdit
-from liveedit.types import InputError
+from liveedit.types import BackboneError, InputError
 
 Told = Callable[[int, int], None]
 
@@ -47,6 +48,15 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         raise InputError(f"the method is {name!r}: choose {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def default_method(backbone: Backbone) -> str:
+    """Noise on tokens, or occlusion where this model's visual tokens keep no place in the picture."""
+    try:
+        grid_side(backbone.image_tokens)
+    except BackboneError:
+        return "occlusion"
+    return "tokens"
 
 
 def fits(method: str, target: str) -> bool:
