@@ -76,7 +76,7 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> gr.
         wire_ask_panel(wiring, ask, picture.picture, edit.prompt)
         wire_history_panel(wiring, history, picture.picture, ask.question, edit.prompt)
         wire_edit_panel(wiring, edit, picture.picture, ask.question, ask.answers)
-        wire_edits_panel(wiring, edits, ask.answers)
+        wire_edits_panel(wiring, edits, ask.answers, picture.picture, ask.question, edit.prompt)
         wire_tour_panel(wiring, tour, picture.picture, ask, edit)
         wire_heatmap_panel(wiring, heat)
         wire_keep_panel(wiring, keep, picture.picture, ask.question, edit.prompt)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import io
+import re
 import socket
 import sys
 import threading
@@ -105,6 +107,27 @@ def test_a_visitor_without_a_browser_asks_and_edits(visitor: Any, address: str) 
     other = client.Visitor(address)
     assert other.targets() == [] and "teapot" not in other.text("answers")
     other.close()
+
+
+def test_undoing_that_a_session_was_opened_puts_its_picture_and_question_back(visitor: Any, address: str) -> None:
+    other = client.Visitor(address)
+    other.picture("q.png", png("red"))
+    other.edit("How many?", "seven")
+    other.trigger("keep-files", "click", {"action": "keep", "item": "session"})
+    found = re.search(r"base64,([^\"]+)", str(other.value("delivery")))
+    other.close()
+    assert found is not None
+    visitor.picture("p.png", png())
+    visitor.edit("What is this?", "teapot")
+    before = httpx.get(f"{address}/gradio_api/file={visitor.value('picture')['path']}").content
+    visitor.fill("open-file", visitor.upload("session.zip", base64.b64decode(found[1])))
+    visitor.trigger("open-file", "upload")
+    assert (visitor.targets(), visitor.value("question")) == (["seven"], "How many?")
+    visitor.trigger("edits", "click", {"action": "undo"})
+    assert (visitor.targets(), visitor.value("question")) == (["teapot"], "What is this?")
+    after = httpx.get(f"{address}/gradio_api/file={visitor.value('picture')['path']}").content
+    one, other = (Image.open(io.BytesIO(content)).tobytes() for content in (before, after))
+    assert one == other
 
 
 def test_no_route_reads_a_file_outside_the_session(address: str, tmp_path: Path) -> None:
