@@ -1,12 +1,14 @@
 """The only place that registers hooks. Each lives inside a ``with`` and is removed by identity on leaving it.
 
-Nothing is kept on the model: what a hook learns is written to the value that the ``with`` yields.
+Nothing is kept on the model: what a hook learns is written to the value that the ``with`` yields. A hook acts on calls of
+the thread that entered the ``with`` alone: others may run the same modules meanwhile, hooked or not, and see nothing of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -25,6 +27,19 @@ def _run_until_stopped(forward: Callable[[], Any]) -> None:
     except _Stop:
         return
     raise RuntimeError("the forward pass never reached the module at which it was to stop")
+
+
+@contextmanager
+def _own_calls() -> Iterator[Callable[[], bool]]:
+    """Yields what a hook asks before it acts: whether this thread entered the context, and has not left it yet.
+
+    A copy of a module takes its hooks along; one that was made meanwhile keeps a hook that never acts again.
+    """
+    owner: int | None = get_ident()
+    try:
+        yield lambda: owner == get_ident()
+    finally:
+        owner = None
 
 
 class Captured:
@@ -53,31 +68,36 @@ def stop_after(module: nn.Module) -> Iterator[tuple[Captured, Callable[[Callable
     produced its output; the layers above never run.
     """
     captured = Captured()
+    with _own_calls() as own:
 
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        captured.value = hidden_of(output)
-        raise _Stop
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if own():
+                captured.value = hidden_of(output)
+                raise _Stop
 
-    handle = module.register_forward_hook(hook)
-    try:
-        yield captured, _run_until_stopped
-    finally:
-        handle.remove()
+        handle = module.register_forward_hook(hook)
+        try:
+            yield captured, _run_until_stopped
+        finally:
+            handle.remove()
 
 
 @contextmanager
 def replace_output(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
     """Replace ``module``'s hidden states [B, T, d] by ``change(hidden)`` for the duration of the context."""
+    with _own_calls() as own:
 
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        hidden = change(hidden_of(output))
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            if not own():
+                return output
+            hidden = change(hidden_of(output))
+            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+        handle = module.register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
 
 
 class CapturedCall:
@@ -102,22 +122,25 @@ def capture_calls(
     Like :func:`stop_after`, but what is kept is what each module receives; the last of them does not run.
     """
     captured = [CapturedCall() for _ in modules]
+    with _own_calls() as own:
 
-    def keeper(call: CapturedCall) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            rest = dict(kwargs)
-            hidden = args[0] if args else rest.pop("hidden_states")
-            call.arguments = (hidden, rest)
-            if all(other.arguments is not None for other in captured):
-                raise _Stop
+        def keeper(call: CapturedCall) -> Callable[..., None]:
+            def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                if not own():
+                    return
+                rest = dict(kwargs)
+                hidden = args[0] if args else rest.pop("hidden_states")
+                call.arguments = (hidden, rest)
+                if all(other.arguments is not None for other in captured):
+                    raise _Stop
 
-        return hook
+            return hook
 
-    handles: list[RemovableHandle] = []
-    try:
-        for module, call in zip(modules, captured, strict=True):
-            handles.append(module.register_forward_pre_hook(keeper(call), with_kwargs=True))
-        yield captured, _run_until_stopped
-    finally:
-        for handle in handles:
-            handle.remove()
+        handles: list[RemovableHandle] = []
+        try:
+            for module, call in zip(modules, captured, strict=True):
+                handles.append(module.register_forward_pre_hook(keeper(call), with_kwargs=True))
+            yield captured, _run_until_stopped
+        finally:
+            for handle in handles:
+                handle.remove()

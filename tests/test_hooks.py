@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
 
-from liveedit.hooks import replace_output, stop_after
+from liveedit.backbones.twin import exchange
+from liveedit.hooks import capture_calls, replace_output, stop_after
 
 
 class TupleLayer(nn.Module):
@@ -81,3 +84,27 @@ def test_no_hook_remains_after_an_error(stack: nn.Sequential, context: str) -> N
             stack(torch.zeros(1, 3))
     assert hooks_of(stack) == 1
     assert list(stack[1]._forward_hooks) == [foreign.id]
+
+
+def test_what_another_thread_runs_meanwhile_meets_no_hook(stack: nn.Sequential) -> None:
+    x = torch.ones(1, 3)
+    plain = stack(x)
+    with ThreadPoolExecutor(1) as other:
+        with replace_output(stack[1], lambda h: h + 1):
+            assert torch.equal(other.submit(stack, x).result(), plain)
+            assert torch.equal(stack(x), plain + 1)
+        with stop_after(stack[1]) as (captured, run):
+            assert torch.equal(other.submit(stack, x).result(), plain)
+            assert captured.value is None
+            run(lambda: stack(x))
+        with capture_calls([stack[1]]) as ((call,), run):
+            assert torch.equal(other.submit(stack, x).result(), plain)
+            assert call.arguments is None
+            run(lambda: stack(x))
+
+
+def test_a_copy_that_was_made_meanwhile_is_left_alone_afterwards(stack: nn.Sequential) -> None:
+    x = torch.ones(1, 3)
+    with replace_output(stack[1], lambda h: h + 1):
+        twin = exchange(stack)
+    assert torch.equal(twin(x), stack(x))

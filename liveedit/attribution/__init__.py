@@ -4,7 +4,7 @@ Arrays out, never figures.
 """
 
 from liveedit.attribution.analysis import analyse, expert_instances, nearest_experts, note_of, question_instance
-from liveedit.attribution.methods import METHODS, attribute, fits
+from liveedit.attribution.methods import METHODS, attribute, default_method, fits
 from liveedit.attribution.result import Attribution
 from liveedit.attribution.targets import SIDES, TARGETS, Instance
 
@@ -16,6 +16,7 @@ __all__ = [
     "Instance",
     "analyse",
     "attribute",
+    "default_method",
     "expert_instances",
     "fits",
     "nearest_experts",

@@ -12,13 +12,16 @@ from PIL.Image import Image
 from liveedit.attribution.learned_mask import learned_mask
 from liveedit.attribution.masking import MaskedPicture, blurred, mean_colour
 from liveedit.attribution.pixel import ablation, occlusion
+from liveedit.attribution.places import token_grid
 from liveedit.attribution.result import Attribution
 from liveedit.attribution.targets import TARGETS, Instance, Score, Target, score_of, target_named
 from liveedit.attribution.visual import token_noise
+from liveedit.backbones import Backbone
 from liveedit.editors import LiveEdit
-from liveedit.types import InputError
+from liveedit.types import BackboneError, InputError
 
 Told = Callable[[int, int], None]
+ORDINARY = (224, 224)  # pixels of a picture that tells how a model reads pictures
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,15 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         raise InputError(f"the method is {name!r}: choose {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def default_method(backbone: Backbone) -> str:
+    """Noise on tokens, or occlusion where this model's visual tokens lie on no grid over a square picture."""
+    try:
+        token_grid(backbone, ORDINARY)
+    except BackboneError:
+        return "occlusion"
+    return "tokens"
 
 
 def fits(method: str, target: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from inspect import signature
+from threading import RLock
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ MAX_ANSWER_TOKENS = 32
 
 
 class Backbone:
-    """A frozen VLLM. Immutable after loading; safe to share between people."""
+    """A frozen VLLM. Immutable after loading; safe to share between people and threads, which run it one at a time."""
 
     def __init__(self, model: Any, processor: Any, name: str, known_fingerprint: str | None = None) -> None:
         self.model, self.processor, self.name = model.eval().requires_grad_(False), processor, name
@@ -57,6 +58,8 @@ class Backbone:
         if not self.image_tokens or any(read[2][types] != marked for types in self.token_types):
             raise unmarked(name, type(processor).__name__)
         self.fingerprint = known_fingerprint or fingerprint(model)
+        # Some models keep from one token to the next where a picture's positions end, so no two may be answering at once.
+        self.lock = RLock()
 
     @property
     def device(self) -> torch.device:
@@ -94,7 +97,8 @@ class Backbone:
         speaker = self._speaker(batch.pictures is not None)
         if "logits_to_keep" in options and "logits_to_keep" not in signature(speaker.forward).parameters:
             options.pop("logits_to_keep")
-        return speaker(**batch.model_inputs(), **options)
+        with self.lock:
+            return speaker(**batch.model_inputs(), **options)
 
     def generate(self, batch: EncodedBatch, reached: Any = None, **options: Any) -> Any:
         """What the model's ``generate`` gives for the rows: ids [B, T + new], or its output where options ask for that.
@@ -115,7 +119,8 @@ class Backbone:
                 "past_key_values": reached.past_key_values,
             }
         speaker = self._speaker(picture)
-        return speaker.generate(**inputs, eos_token_id=self.stop_ids, pad_token_id=self.pad_id, **options)
+        with self.lock:
+            return speaker.generate(**inputs, eos_token_id=self.stop_ids, pad_token_id=self.pad_id, **options)
 
     def generation_config(self, batch: EncodedBatch) -> Any:
         """The settings under which :meth:`generate` runs."""

@@ -84,7 +84,7 @@ def answers_html(session: Session) -> str:
     asked = session.asked
     if asked is None:
         return _cards(HINT, "–", "–", "", "", "waiting")
-    routed = len(asked.trace.passed) if asked.edited.trace.routed else 0
+    routed = asked.passed if asked.edited.trace.routed else 0
     edits = "1 edit routed" if routed == 1 else f"{routed} edits routed" if routed else "no edit routed"
     changed = asked.base.text != asked.edited.text
     note = '<p class="hint outdated" role="status">Answered before your edits changed. Ask again to see what the model says now.</p>'

@@ -29,8 +29,10 @@ def build_edits_panel(wiring: Wiring) -> gr.HTML:
     return edits
 
 
-def wire_edits_panel(wiring: Wiring, edits: gr.HTML, answers: gr.HTML) -> None:
-    """Switching and removing; the last question is asked again."""
+def wire_edits_panel(
+    wiring: Wiring, edits: gr.HTML, answers: gr.HTML, picture: gr.Image, question: gr.Textbox, edit_prompt: gr.Textbox
+) -> None:
+    """Switching, removing and undoing; the last question is asked again."""
 
     @told
     def on_edits(state: Session, event: gr.EventData, progress: gr.Progress = PROGRESS) -> Updates:
@@ -39,11 +41,18 @@ def wire_edits_panel(wiring: Wiring, edits: gr.HTML, answers: gr.HTML) -> None:
         change = CHANGES.get(action)
         if change is None:
             raise InputError("this button is unknown: reload the page")
-        return wiring.view(change(wiring.editor, state, expert_id))
+        changed = change(wiring.editor, state, expert_id)
+        if changed.picture is state.picture:
+            return wiring.view(changed)
+        # What was undone is the opening of another session, with its picture and its question.
+        prompt = changed.asked.query.prompt if changed.asked else ""
+        shown = gr.update(value=changed.picture, alt_text="The picture you asked about")
+        return {**wiring.view(changed), picture: shown, question: prompt, edit_prompt: prompt}
 
     changed = edits.click(
-        on_edits, wiring.session, wiring.shown, trigger_mode="multiple", **wiring.queued(show_progress_on=answers)
-    )
+        on_edits, wiring.session, [*wiring.shown, picture, question, edit_prompt], trigger_mode="multiple",
+        **wiring.queued(show_progress_on=answers),
+    )  # fmt: skip
     wiring.and_then(changed)
 
 

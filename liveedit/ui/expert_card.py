@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from liveedit.attribution import Instance, attribute
+from dataclasses import dataclass
+
+from liveedit.attribution import Attribution, Instance, attribute, note_of
 from liveedit.editors import LiveEdit
+from liveedit.types import BackboneError, LiveEditError
 from liveedit.ui.figures import heatmap_picture
 from liveedit.ui.gates import Gate, gates, outcome
-from liveedit.ui.markup import escape, thumbnail
+from liveedit.ui.markup import escape, sentence, thumbnail
 from liveedit.ui.pictures import data_uri
 from liveedit.ui.session import Session
 from liveedit.ui.spaces import on_gpu
@@ -15,7 +18,15 @@ SIDE = 240
 SIGNS = {True: ("open", "✓", "passed"), False: ("shut", "✕", "stopped"), None: ("unknown", "·", "not reached")}
 
 
-def card_html(session: Session, expert_id: str, heatmap: str | None, without: bool) -> str:
+@dataclass(frozen=True)
+class CardMap:
+    """A picture with its heatmap as a data URI, and how it was made; an empty URI where there is none, and why."""
+
+    uri: str
+    note: str
+
+
+def card_html(session: Session, expert_id: str, heatmap: CardMap | None, without: bool) -> str:
     """The edit with its pictures, the gates it met, and a button for the what-if."""
     edit, name = session.repository.get(expert_id).edit, session.name(expert_id)
     acted, said = outcome(session, expert_id)
@@ -23,9 +34,14 @@ def card_html(session: Session, expert_id: str, heatmap: str | None, without: bo
     pictures = f"<figure>{thumbnail(data_uri(edit.image, SIDE), f'The picture of {name}', 'large')}<figcaption>Picture</figcaption></figure>"
     if heatmap is None:
         pictures += '<figure><div class="large waiting"></div><figcaption>Finding what mattered…</figcaption></figure>'
+    elif not heatmap.uri:
+        pictures += f'<figure><div class="large waiting"></div><figcaption>{escape(heatmap.note)}</figcaption></figure>'
     else:
         alt = f"Heatmap over the picture of {name}: yellow where it mattered most for the edit's visual feature"
-        pictures += f"<figure>{thumbnail(heatmap, alt, 'large')}<figcaption>What mattered in it</figcaption></figure>"
+        pictures += (
+            f"<figure>{thumbnail(heatmap.uri, alt, 'large')}<figcaption>What mattered in it"
+            f'<span class="made">{escape(heatmap.note)}</span></figcaption></figure>'
+        )
     steps = "".join(_gate(gate) for gate in gates(session, expert_id))
     word = "Put back" if without else "Leave out"
     return (
@@ -39,11 +55,22 @@ def card_html(session: Session, expert_id: str, heatmap: str | None, without: bo
 
 
 @on_gpu("heatmaps")
-def edit_heatmap(editor: LiveEdit, session: Session, expert_id: str) -> str:
-    """A data URI of the edit's picture with the regions that made its visual feature over it."""
+def edit_heatmap(editor: LiveEdit, session: Session, expert_id: str) -> CardMap:
+    """The edit's picture with the regions that made its visual feature over it."""
     edit = session.repository.get(expert_id).edit
-    (found,) = attribute(editor, [Instance(edit.image, edit.prompt, "edit")])
-    return data_uri(heatmap_picture(edit.image, found.heatmap, found.region), SIDE)
+    try:
+        found = _attributed(editor, Instance(edit.image, edit.prompt, "edit"))
+    except LiveEditError as error:
+        return CardMap("", sentence(str(error)))
+    return CardMap(data_uri(heatmap_picture(edit.image, found.heatmap, found.region), SIDE), note_of(found).replace("\n", ", "))
+
+
+def _attributed(editor: LiveEdit, instance: Instance) -> Attribution:
+    """By noise on tokens or, where the model's tokens keep no place in this picture, by occlusion."""
+    try:
+        return attribute(editor, [instance])[0]
+    except BackboneError:
+        return attribute(editor, [instance], "occlusion")[0]
 
 
 def _gate(gate: Gate) -> str:

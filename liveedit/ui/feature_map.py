@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import torch
 
+from liveedit.experts.repository import Expert
 from liveedit.types import ExpertTrace
 from liveedit.ui.markup import escape, number, shorten
 from liveedit.ui.session import Session
@@ -24,6 +26,7 @@ KINDS = {
     "passed": "edits that passed hard routing",
     "stopped": "edits that stopped",
     "off": "edits that are switched off",
+    "unasked": "edits that no question was routed among, or of which nothing was kept",
 }
 
 
@@ -78,7 +81,7 @@ def feature_map(session: Session) -> FeatureMap | None:
     traces = {row.expert_id: row for row in session.asked.trace.experts} if session.asked else {}
     experts = list(session.repository)
     # Those nearest to the question first: they are kept when there are too many to draw.
-    experts.sort(key=lambda e: -traces[e.id].margin if e.id in traces else 0.0)
+    experts.sort(key=lambda e: -traces[e.id].margin if e.id in traces else inf)
     kept = experts[:MOST]
     visual = [e.phi.flatten() for e in kept]
     prompt = [e.psi.flatten() for e in kept]
@@ -88,7 +91,7 @@ def feature_map(session: Session) -> FeatureMap | None:
     on_visual, visual_shares = principal_plane(torch.stack(visual))
     on_prompt, prompt_shares = principal_plane(torch.stack(prompt))
     places = [
-        Place(_kind(traces.get(e.id), e.active), session.name(e.id), e.id, _pair(on_visual[i]), _pair(on_prompt[i]))
+        Place(_kind(e, traces.get(e.id)), session.name(e.id), e.id, _pair(on_visual[i]), _pair(on_prompt[i]))
         for i, e in enumerate(kept)
     ]
     if features is not None:
@@ -164,7 +167,10 @@ def _pair(row: torch.Tensor) -> tuple[float, float]:
     return float(row[0]), float(row[1])
 
 
-def _kind(row: ExpertTrace | None, active: bool) -> str:
-    if not active:
+def _kind(expert: Expert, row: ExpertTrace | None) -> str:
+    # A question that was asked under other edits met those that were on then.
+    if not (row or expert).active:
         return "off"
-    return "passed" if row is not None and row.passed else "stopped"
+    if row is None:
+        return "unasked"
+    return "passed" if row.passed else "stopped"

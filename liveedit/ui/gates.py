@@ -2,7 +2,7 @@
 
 An edit acts on a question when it is switched on, the question has a picture, hard routing lets it pass (Eq. 5),
 soft routing gives it weight (Eq. 7), and its residual is strong enough to change the words. Where one of these
-fails, the sentence says by how much.
+fails, the sentence says by how much. Of a question that was asked under other edits, they are the gates as they were then.
 """
 
 from __future__ import annotations
@@ -32,15 +32,21 @@ NAMES = ("Switched on", "Picture in the question", "Hard routing", "Soft routing
 
 
 def gates(session: Session, expert_id: str) -> tuple[Gate, ...]:
-    """The five gates for one edit and the session's last question; all unknown before there is one."""
+    """The five gates for one edit and the session's last question; all unknown where nothing is known of the two."""
     asked = session.asked
     expert, name = session.repository.get(expert_id), session.name(expert_id)
     if asked is None:
         return tuple(Gate(title, None, "no question yet") for title in NAMES)
     row = next((r for r in asked.trace.experts if r.expert_id == expert_id), None)
+    if row is None and _forgotten(asked, expert_id):
+        said = (
+            f"Of this question only the edits that mattered most were kept, and {name} is not among them: "
+            "ask again to see whether it acts."
+        )
+        return tuple(Gate(title, None, "not kept", said) for title in NAMES)
     took = same(asked.edited.text, expert.edit.target)
     found = [
-        _switched(expert.active, name, row),
+        _switched((row or expert).active, name, row, asked.past is not None),
         _picture(asked),
         _hard(name, row),
         _soft(session, asked, name, row, took),
@@ -52,10 +58,10 @@ def gates(session: Session, expert_id: str) -> tuple[Gate, ...]:
 
 
 def outcome(session: Session, expert_id: str) -> tuple[bool | None, str]:
-    """Whether an edit made the last answer (None: no question yet), and the sentence that says so or where it stopped."""
+    """Whether an edit made the last answer (None: not known), and the sentence that says so or where it stopped."""
     found = gates(session, expert_id)
     if found[0].open is None:
-        return None, f"Ask a question to see whether {session.name(expert_id)} acts on it."
+        return None, found[0].said or f"Ask a question to see whether {session.name(expert_id)} acts on it."
     shut = next((gate for gate in found if gate.open is False), None)
     return shut is None, (shut or found[-1]).said
 
@@ -73,7 +79,13 @@ def verdict(session: Session) -> tuple[bool, str]:
     return True, f"The edit took: the model now answers {quoted(said)}."
 
 
-def _switched(active: bool, name: str, row: ExpertTrace | None) -> Gate:
+def _forgotten(asked: Asked, expert_id: str) -> bool:
+    """Whether an edit without a trace may have been among those that an old question was routed among."""
+    past = asked.past
+    return past is not None and past.picture is not None and (past.ids is None or expert_id in past.ids)
+
+
+def _switched(active: bool, name: str, row: ExpertTrace | None, then: bool) -> Gate:
     if active:
         return Gate(NAMES[0], True, "yes")
     would = ""
@@ -83,7 +95,8 @@ def _switched(active: bool, name: str, row: ExpertTrace | None) -> Gate:
             if row.margin > 0
             else f"; switched on, it would still stop at hard routing, {distance(row.margin)} below the threshold"
         )
-    return Gate(NAMES[0], False, "no", f"{name} is switched off{would}.")
+    is_off = "was switched off when this was asked" if then and row is not None else "is switched off"
+    return Gate(NAMES[0], False, "no", f"{name} {is_off}{would}.")
 
 
 def _picture(asked: Asked) -> Gate:

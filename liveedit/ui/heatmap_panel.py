@@ -22,6 +22,7 @@ from liveedit.attribution import (
     Attribution,
     Instance,
     attribute,
+    default_method,
     expert_instances,
     fits,
     nearest_experts,
@@ -31,7 +32,7 @@ from liveedit.attribution import (
 from liveedit.attribution.methods import method_named
 from liveedit.attribution.targets import target_named
 from liveedit.editors import LiveEdit
-from liveedit.types import BackboneError, ExpertTrace
+from liveedit.types import ExpertTrace, LiveEditError
 from liveedit.ui.figures import heatmap_picture
 from liveedit.ui.history import edits_digest
 from liveedit.ui.markup import block, distance, escape, number, sentence, shorten, thumbnail
@@ -81,7 +82,10 @@ def build_heatmap_panel(wiring: Wiring) -> HeatmapPanel:
         target = gr.Radio(
             [(one.label, name) for name, one in TARGETS.items()], value="feature", label="What is explained"
         )
-        method = gr.Radio([(one.label, name) for name, one in METHODS.items()], value="tokens", label="How it is found")
+        method = gr.Radio(
+            [(one.label, name) for name, one in METHODS.items()], value=default_method(wiring.editor.backbone),
+            label="How it is found",
+        )  # fmt: skip
     heatmaps = block(elem_id="heatmaps")
     stop = gr.Button("Stop", size="sm", visible=False, elem_id="heat-stop")
     maps = gr.State({}, time_to_live=SESSION_SECONDS)
@@ -129,7 +133,8 @@ def _step_of(editor: LiveEdit, panel: HeatmapPanel) -> Callable[..., Updates]:
         more: int,
         progress: gr.Progress = PROGRESS,
     ) -> Updates:
-        missing = {key: one for key, one in wanted(state, target, method).items() if key not in maps}
+        every = wanted(state, target, method)
+        missing = {key: one for key, one in every.items() if key not in maps}
         if not missing or not fits(method, target) or stopped == work_key(state, target, method):
             return {panel.heatmaps: heatmaps_html(state, maps, target, method), panel.stop: gr.Button(visible=False)}
         # Noise on tokens takes all pictures at once; of the others, each is a step.
@@ -140,9 +145,10 @@ def _step_of(editor: LiveEdit, panel: HeatmapPanel) -> Callable[..., Updates]:
 
         try:
             found = dict(zip(part, _found_maps(editor, list(part.values()), method, target, tell), strict=True))
-        except BackboneError as error:
-            # The method does not fit the model or this picture: that stays to be read until another one is chosen.
-            return {panel.heatmaps: refusal_html(error), panel.stop: gr.Button(visible=False)}
+        except LiveEditError as error:
+            # Why there is no map stays to be read until something else is chosen or asked.
+            rest = heatmaps_html(state, maps, target, method) if len(missing) < len(every) else ""
+            return {panel.heatmaps: refusal_html(error) + rest, panel.stop: gr.Button(visible=False)}
         kept = {**still_true(state, maps), **found}
         shown = {panel.maps: kept, panel.heatmaps: heatmaps_html(state, kept, target, method)}
         if len(found) == len(missing):
@@ -227,8 +233,8 @@ def _question(session: Session) -> str:
     return f"{picture:08x}{zlib.crc32(asked.query.prompt.encode()):08x}{edits_digest(session.repository)}"
 
 
-def refusal_html(error: BackboneError) -> str:
-    """What stands in the heatmaps' place where a method finds none for this model."""
+def refusal_html(error: LiveEditError) -> str:
+    """What stands in the heatmaps' place, or before those that are there, where one cannot be found."""
     return f'<p class="hint" role="status">{escape(sentence(str(error)))}</p>'
 
 

@@ -26,8 +26,9 @@ class Past:
     """One question with both answers as they were.
 
     ``picture`` is a PNG, shared among questions on the same picture, and ``picture_key`` tells pictures apart. The
-    traces are cut to the experts that passed and the nearest that did not; ``names`` are those experts' names, and
-    ``edits`` a digest of the edits then (:func:`edits_digest`).
+    traces are cut to the experts that passed and the nearest that did not, :data:`KEPT_EXPERTS` at most; ``ids`` are
+    those of all experts then (None where a file of an older version does not say), ``passed`` counts those of them that
+    passed hard routing, and ``edits`` is a digest of the edits (:func:`edits_digest`).
     """
 
     prompt: str
@@ -38,16 +39,26 @@ class Past:
     trace: RoutingTrace
     reason: str
     edits: str
+    ids: tuple[str, ...] | None
+    passed: int
 
     @classmethod
     def of(
-        cls, prompt: str, image: Image.Image | None, comparison: Comparison, trace: RoutingTrace, reason: str, edits: str
+        cls,
+        prompt: str,
+        image: Image.Image | None,
+        comparison: Comparison,
+        trace: RoutingTrace,
+        reason: str,
+        edits: str,
+        ids: tuple[str, ...] | None,
     ) -> Past:
         """A question with its picture stored and its traces cut."""
         picture = png_bytes(image) if image else None
         thumbnail = data_uri(image, THUMBNAIL) if image else ""
         short = replace(comparison, base=_shortened(comparison.base), edited=_shortened(comparison.edited))
-        return cls(prompt, picture, _key(image), thumbnail, short, shortened(trace), reason, edits)
+        passed = len(trace.passed)
+        return cls(prompt, picture, _key(image), thumbnail, short, shortened(trace), reason, edits, ids, passed)
 
     def query(self) -> Query:
         """The question, with its picture opened."""
@@ -64,24 +75,33 @@ def edits_digest(repository: ExpertRepository) -> str:
 
 
 def remember(
-    history: Sequence[Past], query: Query, comparison: Comparison, trace: RoutingTrace, reason: str, edits: str
-) -> tuple[Past, ...]:
-    """The history with one more question in front; the same question under the same edits is kept once."""
-    key = _key(query.image)
+    history: Sequence[Past],
+    query: Query,
+    comparison: Comparison,
+    trace: RoutingTrace,
+    reason: str,
+    repository: ExpertRepository,
+) -> tuple[tuple[Past, ...], int]:
+    """The history with one more question in front, and how many had to go for it.
+
+    The same question under the same edits is kept once.
+    """
+    key, edits, ids = _key(query.image), edits_digest(repository), tuple(e.id for e in repository)
     known = next((p for p in history if p.picture_key == key), None)
-    past = Past.of(query.prompt, None if known else query.image, comparison, trace, reason, edits)
+    # Questions under the same edits share the list of them.
+    ids = next((p.ids for p in history if p.ids and p.ids == ids), ids)
+    past = Past.of(query.prompt, None if known else query.image, comparison, trace, reason, edits, ids)
     if known:
         past = replace(past, picture=known.picture, picture_key=key, thumbnail=known.thumbnail)
+    others = [p for p in history if (p.prompt, p.picture_key, p.edits) != (past.prompt, key, edits)]
     kept, size, counted = [past], len(past.picture or b""), {key}
-    for other in history:
-        if (other.prompt, other.picture_key, other.edits) == (past.prompt, key, edits):
-            continue
+    for other in others:
         size += 0 if other.picture_key in counted else len(other.picture or b"")
         counted.add(other.picture_key)
         if len(kept) == MOST or size > MOST_BYTES:
             break
         kept.append(other)
-    return tuple(kept)
+    return tuple(kept), 1 + len(others) - len(kept)
 
 
 def shortened(trace: RoutingTrace, known: Collection[str] | None = None) -> RoutingTrace:

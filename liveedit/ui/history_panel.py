@@ -6,7 +6,7 @@ import gradio as gr
 
 from liveedit.types import InputError
 from liveedit.ui import session as actions
-from liveedit.ui.history import MOST, Past, edits_digest
+from liveedit.ui.history import Past, edits_digest
 from liveedit.ui.markup import block, escape, shorten, thumbnail
 from liveedit.ui.session import Session
 from liveedit.ui.wiring import Updates, Wiring, clicked, told
@@ -45,7 +45,7 @@ def history_html(session: Session) -> str:
     now = edits_digest(session.repository)
     rows = "".join(_row(number, past, past.edits == now) for number, past in enumerate(session.history))
     count = len(session.history)
-    kept = f" (the last {MOST} are kept)" if count == MOST else ""
+    kept = " (older ones are no longer kept)" if session.forgotten else ""
     return (
         f'<details class="more"><summary>Questions so far: {count}{kept}</summary>'
         f'<ul class="history">{rows}</ul></details>'

@@ -26,7 +26,7 @@ from liveedit.experts import ExpertRepository
 from liveedit.pictures import read_picture
 from liveedit.types import Answer, ExpertTrace, InputError, LiveEditError, RoutingTrace
 from liveedit.ui import session as actions
-from liveedit.ui.history import MOST, Past, png_bytes
+from liveedit.ui.history import KEPT_EXPERTS, MOST, Past, png_bytes
 from liveedit.ui.pictures import data_uri
 from liveedit.ui.session import THUMBNAIL, Session
 from liveedit.ui.spaces import on_gpu
@@ -34,6 +34,7 @@ from liveedit.ui.spaces import on_gpu
 FORMAT = "liveedit-session-1"
 EDITS, TABLE, PICTURE = "edits.safetensors", "session.json", "picture.png"
 MOST_TOKENS = 512
+MOST_IDS = 100_000  # of all edits that the questions of a session met
 DAMAGED = "the session's file is damaged: choose another copy of it"
 
 
@@ -69,11 +70,15 @@ def trace_file(session: Session) -> bytes:
 def session_file(session: Session) -> bytes:
     """Edits, history and picture as one ZIP."""
     keys = list(dict.fromkeys(p.picture_key for p in session.history if p.picture))
+    # The questions met much the same edits: each has their places in this list.
+    ids = {expert_id: place for place, expert_id in enumerate(dict.fromkeys(i for p in session.history for i in p.ids or ()))}
     table = {
         "format": FORMAT,
         "names": session.names,
         "made": session.made,
-        "history": [_past_to_json(p, keys) for p in session.history],
+        "forgotten": session.forgotten,
+        "ids": list(ids),
+        "history": [_past_to_json(p, keys, ids) for p in session.history],
     }
     pictures = {p.picture_key: p.picture for p in session.history if p.picture}
     buffer = io.BytesIO()
@@ -117,7 +122,10 @@ def _restored_session(editor: LiveEdit, session: Session, path: str | Path) -> S
             table = json.loads(archive.read(TABLE))
             if table["format"] != FORMAT:
                 raise ValueError("format")
-            history = tuple(_past_from_json(row, archive) for row in table["history"][:MOST])
+            # Files of older versions have neither these ids nor the count of what was forgotten.
+            ids = [str(i)[:64] for i in table.get("ids", [])[:MOST_IDS]]
+            history = tuple(_past_from_json(row, archive, ids) for row in table["history"][:MOST])
+            forgotten = max(int(table.get("forgotten", 0)), 0)
             for past in history:
                 editor.backbone.check_prompt(past.prompt)
             given: Mapping[str, Any] = table["names"]
@@ -130,8 +138,8 @@ def _restored_session(editor: LiveEdit, session: Session, path: str | Path) -> S
         picture = read_picture(archive.read(PICTURE), PICTURE) if PICTURE in archive.names else None
     thumbnails = {e.id: data_uri(e.edit.image, THUMBNAIL) for e in repository}
     restored = Session(
-        repository, names, thumbnails, made, None, picture, history=history,
-        earlier=session.before("session read from a file"),
+        repository, names, thumbnails, made, None, picture, history=history, forgotten=forgotten,
+        earlier=session.before("session read from a file", whole=True),
     )  # fmt: skip
     # The newest question stands open again, when it was about the picture that is.
     newest = history[0].query().image if history else None
@@ -156,7 +164,7 @@ def _edits(count: int) -> str:
     return "1 edit" if count == 1 else f"{count} edits"
 
 
-def _past_to_json(past: Past, keys: list[str]) -> dict[str, Any]:
+def _past_to_json(past: Past, keys: list[str], ids: Mapping[str, int]) -> dict[str, Any]:
     compared = past.comparison
     return {
         "prompt": past.prompt,
@@ -169,10 +177,12 @@ def _past_to_json(past: Past, keys: list[str]) -> dict[str, Any]:
         "routed": compared.edited.answer.trace.routed,
         "reason": past.reason,
         "edits": past.edits,
+        "ids": None if past.ids is None else [ids[i] for i in past.ids],
+        "passed": past.passed,
     }
 
 
-def _past_from_json(row: Mapping[str, Any], archive: Archive) -> Past:
+def _past_from_json(row: Mapping[str, Any], archive: Archive, ids: list[str]) -> Past:
     number = row["picture"]
     image: Image | None = None
     if number is not None:
@@ -186,7 +196,19 @@ def _past_from_json(row: Mapping[str, Any], archive: Archive) -> Past:
     )  # fmt: skip
     if len(compared.base_tokens) > MOST_TOKENS or len(compared.edited_tokens) > MOST_TOKENS:
         raise ValueError("too many tokens")
-    return Past.of(str(row["prompt"])[:4000], image, compared, trace, str(row["reason"])[:400], str(row["edits"])[:64])
+    met = _met(row, trace, ids)
+    passed = int(row.get("passed", len(trace.passed)))
+    if passed < len(trace.passed) or (met is not None and passed > len(met)):
+        raise ValueError("more passed than there were")
+    prompt, reason, edits = str(row["prompt"])[:4000], str(row["reason"])[:400], str(row["edits"])[:64]
+    return replace(Past.of(prompt, image, compared, trace, reason, edits, met), passed=passed)
+
+
+def _met(row: Mapping[str, Any], trace: RoutingTrace, ids: list[str]) -> tuple[str, ...] | None:
+    """The ids of the edits that a question was asked under; None in a file that has no more than its cut trace."""
+    if "ids" in row:
+        return None if row["ids"] is None else tuple(ids[place] for place in row["ids"][:MOST_IDS])
+    return tuple(e.expert_id for e in trace.experts) if len(trace.experts) < KEPT_EXPERTS else None
 
 
 def _said_to_json(said: Said) -> dict[str, Any]:

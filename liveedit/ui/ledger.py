@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from liveedit.experts.repository import Expert
 from liveedit.types import ExpertTrace, InputError, RoutingTrace
-from liveedit.ui.expert_card import card_html
+from liveedit.ui.expert_card import CardMap, card_html
 from liveedit.ui.markup import escape, number, shorten, thumbnail
 from liveedit.ui.session import Session
 
@@ -132,9 +132,9 @@ def ledger_html(
     view: LedgerView,
     text: str = "",
     passed_only: bool = False,
-    heatmaps: Mapping[str, str] | None = None,
+    heatmaps: Mapping[str, CardMap] | None = None,
 ) -> str:
-    """One page of the ledger as a table; ``heatmaps`` are data URIs by edit id, for the row that is open.
+    """One page of the ledger as a table; ``heatmaps`` are the maps by edit id, for the row that is open.
 
     Roles are spelled out because the narrow layout shows rows as cards, which would lose them.
     """
@@ -202,14 +202,15 @@ def _pager(page: int, pages: int, found: int, total: int) -> str:
 def _state(row: Row, view: LedgerView) -> str:
     if row.expert.id in view.without:
         return "without"
-    if not row.expert.active:
+    # A question that was asked under other edits met those that were on then.
+    if not (row.trace or row.expert).active:
         return "off"
     if row.trace is None:
         return "idle"
     return "passed" if row.trace.passed else "stopped"
 
 
-def _row_html(session: Session, row: Row, view: LedgerView, heatmap: str | None) -> str:
+def _row_html(session: Session, row: Row, view: LedgerView, heatmap: CardMap | None) -> str:
     """A row of numbers; opened, the edit follows in a row of its own."""
     expert, state, item = row.expert, _state(row, view), escape(row.expert.id)
     opened = view.opened == expert.id

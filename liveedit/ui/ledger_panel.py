@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import gradio as gr
 
 from liveedit.types import Answer, InputError, RoutingTrace
-from liveedit.ui.expert_card import edit_heatmap
+from liveedit.ui.expert_card import CardMap, edit_heatmap
 from liveedit.ui.feature_map import map_html
 from liveedit.ui.ledger import LedgerView, acted, explanation_html, ledger_html, page_with
 from liveedit.ui.markup import block
@@ -99,7 +99,7 @@ def wire_ledger_panel(wiring: Wiring, panel: LedgerPanel) -> None:
     @told
     def draw(
         state: Session, at: LedgerView, margin: float, scale: float, text: str, passed_only: bool,
-        found: dict[str, str], last: Tried,
+        found: dict[str, CardMap], last: Tried,
     ) -> Updates:  # fmt: skip
         """Banner and ledger as they are now."""
         what_if, trace = traced(state, at, margin, scale)
@@ -126,13 +126,13 @@ def wire_ledger_panel(wiring: Wiring, panel: LedgerPanel) -> None:
         return {view: replace(at, page=0, opened=opened, without=frozenset()), tried: None, **changed}
 
     @told
-    def on_ledger(state: Session, at: LedgerView, found: dict[str, str], event: gr.EventData) -> Updates:
+    def on_ledger(state: Session, at: LedgerView, found: dict[str, CardMap], event: gr.EventData) -> Updates:
         at = acted(at, *clicked(event), frozenset(e.id for e in state.repository))
         return {view: at, wanted: at.opened if at.opened not in found else ""}
 
     @told
     def on_map(
-        state: Session, at: LedgerView, margin: float, scale: float, found: dict[str, str], event: gr.EventData
+        state: Session, at: LedgerView, margin: float, scale: float, found: dict[str, CardMap], event: gr.EventData
     ) -> Updates:
         """Open the edit of a point; the filter goes, so that it is sure to be seen."""
         item = clicked(event)[1]
@@ -142,7 +142,7 @@ def wire_ledger_panel(wiring: Wiring, panel: LedgerPanel) -> None:
         return {view: at, wanted: item if item not in found else "", panel.text: "", panel.passed_only: False}
 
     @told
-    def on_wanted(state: Session, expert_id: str, found: dict[str, str]) -> Updates:
+    def on_wanted(state: Session, expert_id: str, found: dict[str, CardMap]) -> Updates:
         if not expert_id or expert_id in found or expert_id not in state.names:
             return {heatmaps: found}
         kept = dict(list(found.items())[1 - KEPT_HEATMAPS :])

@@ -76,7 +76,7 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> gr.
         wire_ask_panel(wiring, ask, picture.picture, edit.prompt)
         wire_history_panel(wiring, history, picture.picture, ask.question, edit.prompt)
         wire_edit_panel(wiring, edit, picture.picture, ask.question, ask.answers)
-        wire_edits_panel(wiring, edits, ask.answers)
+        wire_edits_panel(wiring, edits, ask.answers, picture.picture, ask.question, edit.prompt)
         wire_tour_panel(wiring, tour, picture.picture, ask, edit)
         wire_heatmap_panel(wiring, heat)
         wire_keep_panel(wiring, keep, picture.picture, ask.question, edit.prompt)
@@ -115,7 +115,8 @@ def launch(editor: LiveEdit, host: str = "127.0.0.1", port: int = 7860, reason: 
             "or leave --mcp out"
         )
     page = build_page(editor, reason=reason)
-    page.queue(max_size=QUEUE)
+    # Else Gradio would also run what waits here at once, for whoever posts to /run/ or /api/, beside the queue.
+    page.queue(max_size=QUEUE, api_open=False)
     print(f"Models loaded, serving on http://{host}:{port}", file=sys.stderr, flush=True)
     try:
         page.launch(

@@ -31,13 +31,16 @@ def report_file(session: Session, model: str) -> bytes:
     picture = ""
     if asked.query.image is not None:
         picture = f"<p>{thumbnail(data_uri(asked.query.image, 512), 'The picture that was asked about', 'asked')}</p>"
-    rows = sorted(asked.trace.experts, key=lambda e: (not e.passed, -e.weight, -e.margin))
-    cut = f" The {MOST_ROWS} that came nearest are listed." if len(rows) > MOST_ROWS else ""
     known = {e.id for e in session.repository}
-    routed = "".join(_row(session, row) for row in rows[:MOST_ROWS] if row.expert_id in known)
+    rows = [row for row in asked.trace.experts if row.expert_id in known]
+    rows = sorted(rows, key=lambda e: (not e.passed, -e.weight, -e.margin))[:MOST_ROWS]
+    routed = "".join(_row(session, row) for row in rows)
+    edits = "Edits" if asked.count is None else f"{asked.count} edits"
+    left = " of those that are left" if asked.past else ""
+    cut = f" The {len(rows)} that came nearest{left} are listed." if asked.count != len(rows) else ""
     outdated = '<p class="note">The edits have changed since this was answered.</p>' if session.outdated else ""
     table = (
-        f"<table><caption>{len(asked.trace.experts)} edits, those that passed hard routing first.{cut}</caption><thead><tr>"
+        f"<table><caption>{edits}, those that passed hard routing first.{cut}</caption><thead><tr>"
         '<th scope="col">Picture</th><th scope="col">Edit</th><th scope="col">Visual similarity</th><th scope="col">Threshold</th>'
         '<th scope="col">Margin</th><th scope="col">Passed</th><th scope="col">Prompt similarity</th>'
         f'<th scope="col">Weight</th></tr></thead><tbody>{routed}</tbody></table>'

@@ -31,7 +31,8 @@ class Asked:
     ``trace`` covers every expert wherever there is a picture, also those that are switched off, even when
     the answer itself needed no routing; ``reason`` says in words why routing did not run, if so. ``edits`` is a
     digest of the edits that answered, ``features`` are the question's own, from which it can be routed again without
-    the model (None without a picture or without edits).
+    the model (None without a picture or without edits). ``past`` is what was kept of a question that was reopened under
+    other edits: its ``trace`` lists the experts alone that mattered most then and still are there.
     """
 
     query: Query
@@ -40,6 +41,19 @@ class Asked:
     reason: str
     edits: str
     features: QueryFeatures | None = None
+    past: Past | None = None
+
+    @property
+    def count(self) -> int | None:
+        """How many edits there were when it was asked; None where nobody knows any more."""
+        if self.past is None:
+            return len(self.trace.experts)
+        return None if self.past.ids is None else len(self.past.ids)
+
+    @property
+    def passed(self) -> int:
+        """How many edits passed hard routing, also those of which no more is known."""
+        return len(self.trace.passed) if self.past is None else self.past.passed
 
     @property
     def base(self) -> Answer:
@@ -62,14 +76,29 @@ class Pending:
 
 
 @dataclass(frozen=True)
+class Place:
+    """What else a session's file takes the place of: fields of :class:`Session`."""
+
+    made: int
+    picture: Image | None
+    asked: Asked | None
+    history: tuple[Past, ...]
+    forgotten: int
+
+
+@dataclass(frozen=True)
 class Earlier:
-    """The edits as they were before the last change to them, which ``change`` names; ``undone`` when that is undone now."""
+    """The edits as they were before the last change to them, which ``change`` names; ``undone`` when that is undone now.
+
+    ``place`` is given where the change was to open a session's file.
+    """
 
     change: str
     repository: ExpertRepository
     names: dict[str, str]
     thumbnails: dict[str, str]
     undone: bool = False
+    place: Place | None = None
 
 
 @dataclass
@@ -77,7 +106,8 @@ class Session:
     """What belongs to one person.
 
     ``names`` and ``thumbnails`` (data URIs) are kept by edit id: neither ever changes, and a long list would be
-    slow to draw otherwise. ``latest`` is the edit just applied, until something else happens.
+    slow to draw otherwise. ``latest`` is the edit just applied, until something else happens. ``forgotten`` counts the
+    questions that are no longer in the ``history``.
     """
 
     repository: ExpertRepository
@@ -89,15 +119,17 @@ class Session:
     asked: Asked | None = None
     latest: str | None = None
     history: tuple[Past, ...] = ()
+    forgotten: int = 0
     earlier: Earlier | None = None
 
     def copy(self) -> Session:
         """A copy whose edits can be added to, switched and removed without touching this one."""
         return replace(self, repository=self.repository.copy(), names=dict(self.names), thumbnails=dict(self.thumbnails))
 
-    def before(self, change: str, undone: bool = False) -> Earlier:
-        """What undoing ``change``, which is about to be made, brings back."""
-        return Earlier(change, self.repository, self.names, self.thumbnails, undone)
+    def before(self, change: str, undone: bool = False, whole: bool = False) -> Earlier:
+        """What undoing ``change``, which is about to be made, brings back; ``whole`` where it is to all of the session."""
+        place = Place(self.made, self.picture, self.asked, self.history, self.forgotten) if whole else None
+        return Earlier(change, self.repository, self.names, self.thumbnails, undone, place)
 
     def name(self, expert_id: str) -> str:
         """The short name of an edit, "Edit 3", which it keeps when others are removed."""
@@ -212,10 +244,14 @@ def undo(editor: LiveEdit, session: Session, _item: str = "") -> Session:
     earlier = session.earlier
     if earlier is None:
         raise InputError("there is nothing to undo: no edit has been changed yet")
-    back = session.before(earlier.change, not earlier.undone)
+    back = session.before(earlier.change, not earlier.undone, earlier.place is not None)
     restored = replace(
         session, repository=earlier.repository, names=earlier.names, thumbnails=earlier.thumbnails, earlier=back
     ).copy()
+    if earlier.place is not None:
+        # A name is never given twice, not even to edits of different sessions: either may be brought back yet.
+        fields = {**vars(earlier.place), "made": max(earlier.place.made, session.made)}
+        restored = replace(restored, **fields, picture_path=None)
     return again(editor, restored)
 
 
@@ -231,11 +267,12 @@ def reopen(editor: LiveEdit, session: Session, number: int) -> Session:
     past = session.history[number]
     query = past.query()
     features = _features(editor, session.repository, query)
-    if past.edits == edits_digest(session.repository) and past.trace.experts and features is not None:
+    same = past.edits == edits_digest(session.repository)
+    if same and past.trace.experts and features is not None:
         trace = editor.route_features(session.repository, features)
     else:
         trace = shortened(past.trace, set(session.names))
-    asked = Asked(query, past.comparison, trace, past.reason, past.edits, features)
+    asked = Asked(query, past.comparison, trace, past.reason, past.edits, features, None if same else past)
     return replace(session, picture=query.image, picture_path=None, asked=asked, latest=None)
 
 
@@ -280,12 +317,14 @@ def _features(editor: LiveEdit, repository: ExpertRepository, query: Query) -> Q
 
 
 def remembering(session: Session) -> Session:
-    """The session with its last question in the history."""
+    """The session with its last question, which was asked under the edits there are, in the history."""
     asked = session.asked
     if asked is None:
         return session
-    history = remember(session.history, asked.query, asked.comparison, asked.trace, asked.reason, asked.edits)
-    return replace(session, history=history)
+    history, dropped = remember(
+        session.history, asked.query, asked.comparison, asked.trace, asked.reason, session.repository
+    )
+    return replace(session, history=history, forgotten=session.forgotten + dropped)
 
 
 def _same(one: Image, other: Image) -> bool:

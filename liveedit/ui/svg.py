@@ -21,7 +21,9 @@ SHAPES = {
     "plus": '<path d="M-6 0H6M0 -6V6"/>',
     "star": '<path d="M0 -8L2.2 -2.6L8 -2.3L3.5 1.4L5 7L0 3.9L-5 7L-3.5 1.4L-8 -2.3L-2.2 -2.6Z"/>',
 }
-OF_KIND = {"passed": "circle", "stopped": "circle", "off": "square", "question": "star", "sentinel": "cross"}
+OF_KIND = {
+    "passed": "circle", "stopped": "circle", "off": "square", "unasked": "diamond", "question": "star", "sentinel": "cross",
+}  # fmt: skip
 OF_LINE = ("circle", "square", "triangle", "diamond", "cross", "plus", "star")
 
 

@@ -187,7 +187,8 @@ def trial_html(edits: Sequence[tuple[str, Edit]], results: Sequence[Tried], left
     skipped = "".join(f"<li><b>{escape(title_of(r.name))}</b>: {escape(sentence(r.reason))}</li>" for r in results if r.reason)
     waiting = "" if done else '<p class="hint" role="status">The next editor is being tried…</p>'
     if not tried:
-        return waiting
+        none = '<p class="hint" role="status">None of the chosen editors could be tried:</p>' if done else ""
+        return f'{none}<ul class="skipped">{skipped}</ul>{waiting}'
     return (
         f'<p class="hint" role="status">{said}</p><div class="scroll" tabindex="0" role="region" aria-label="Editors compared">'
         f'<table class="plain trial"><thead><tr><th scope="col">Editor</th>{heads}<th scope="col">Time<small>for the edits'

@@ -96,7 +96,7 @@ def what_if_html(session: Session, what_if: WhatIf, trace: RoutingTrace | None, 
     if asked is None or asked.features is None or trace is None:
         said = "Ask a question with a picture, and it is routed with these settings."
     else:
-        passed, really = len(trace.passed), len(asked.trace.passed)
+        passed, really = len(trace.passed), asked.passed
         said = f"{passed} of {len(trace.experts)} edits would pass; really {really} did."
     if answer is not None and asked is not None:
         same = answer.text == asked.edited.text

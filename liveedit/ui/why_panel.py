@@ -30,7 +30,8 @@ def summary_html(session: Session) -> str:
 
 def weights_html(session: Session) -> str:
     """Bars of the final weights of the edits that passed, heaviest first, with their numbers."""
-    passed = session.asked.trace.passed if session.asked else ()
+    asked = session.asked
+    passed = asked.trace.passed if asked else ()
     most = max([1.0, *(row.weight for row in passed)])
     bars = "".join(
         f'<li><span class="who">{escape(session.name(row.expert_id))}</span>'
@@ -38,5 +39,8 @@ def weights_html(session: Session) -> str:
         f"<b>{number(row.weight)}</b></li>"
         for row in passed[:MOST_BARS]
     )
-    more = f'<p class="hint">and {len(passed) - MOST_BARS} more, below.</p>' if len(passed) > MOST_BARS else ""
+    rest = asked.passed - len(passed[:MOST_BARS]) if asked else 0
+    # Of a question that was asked under other edits some may be gone.
+    below = "" if asked and asked.past else ", below"
+    more = f'<p class="hint">and {rest} more{below}.</p>' if rest else ""
     return f'<h3>Weights after soft routing</h3><ol class="bars">{bars}</ol>{more}' if passed else ""

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from liveedit.backbones import Backbone
 from liveedit.ui.markup import distance, number
-from liveedit.ui.session import Session
+from liveedit.ui.session import Asked, Session
 
 EMOJI_ABILITY = (
     "It knows pictures of one to four emoji, flags and facts about them, and ten kinds of small photographs; "
     "anything else it can only guess."
 )
+NONE_PASSED = "No edit passed the hard filter, so the answer is the unedited model's."
 OTHER_ABILITY = "A pretrained model: ask about any picture."
 
 
@@ -37,6 +38,8 @@ def why(session: Session) -> str:
         return "Ask a question, and this part shows which edits were routed and why."
     if asked.reason:
         return asked.reason
+    if asked.past is not None:
+        return _why_then(session, asked)
     count, passed = len(asked.trace.experts), asked.trace.passed
     if passed:
         first = passed[0]
@@ -48,6 +51,8 @@ def why(session: Session) -> str:
             f"{session.name(first.expert_id)} weighs most, {number(first.weight)}."
         )
     active = [r for r in asked.trace.experts if r.active]
+    if not active:
+        return NONE_PASSED
     nearest = max(active, key=lambda r: r.margin)
     if len(active) == 1:
         return (
@@ -58,6 +63,19 @@ def why(session: Session) -> str:
         f"No edit passed the hard filter: the nearest, {session.name(nearest.expert_id)}, was stopped by "
         f"{distance(nearest.margin)}. So the answer is the unedited model's."
     )
+
+
+def _why_then(session: Session, asked: Asked) -> str:
+    """The same of a question that was answered under other edits; of those that are gone not even the name is left."""
+    if not asked.passed:
+        return NONE_PASSED
+    among = "" if asked.count is None else f" of {asked.count}"
+    edits = "edit" if (asked.count or asked.passed) == 1 else "edits"
+    said = f"When this was asked, {asked.passed}{among} {edits} passed the hard filter"
+    left = asked.trace.passed
+    if not left:
+        return f"{said}; what weighed most is gone."
+    return f"{said}; of those that are left {session.name(left[0].expert_id)} weighed most, {number(left[0].weight)}."
 
 
 def _plain(text: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +204,63 @@ def test_no_hook_remains_and_foreign_hooks_stay(
     finally:
         for handle in foreign:
             handle.remove()
+
+
+def test_people_who_ask_and_edit_at_once_never_meet_each_others_edits(
+    open_editor: LiveEdit, some_edits: list[Edit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(edit: Edit) -> list[Any]:
+        """What a person sees of one edit: the unedited answer, the edited one, and how the question was routed."""
+        repository, query = open_editor.empty(), Query(edit.image, edit.prompt)
+        open_editor.edit(repository, [edit])
+        answers = open_editor.answer([None, repository], [query, query], max_new_tokens=NEW)
+        *_, said = open_editor.stream(repository, query, max_new_tokens=NEW)
+        return [*(a.tokens for a in answers), said.answer.tokens, len(answers[1].trace.experts)]
+
+    edits = some_edits[:4] * 2
+    alone = [work(edit) for edit in edits]
+    assert all(base != edited for base, edited, *_ in alone)
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-5)
+        with ThreadPoolExecutor(4) as pool:
+            at_once = list(pool.map(work, edits))
+    finally:
+        sys.setswitchinterval(interval)
+    assert at_once == alone
+
+
+def test_a_change_that_stands_open_is_met_by_its_own_thread_alone(
+    open_editor: LiveEdit, open_repository: ExpertRepository, some_edits: list[Edit]
+) -> None:
+    query = Query(some_edits[0].image, some_edits[0].prompt)
+    base, edited = open_editor.answer([None, open_repository], [query, query], max_new_tokens=NEW)
+    assert base.tokens != edited.tokens
+    batch = open_editor.backbone.encode([query.image], [query.prompt])
+    with ThreadPoolExecutor(1) as other, open_editor.edited(batch, open_repository):
+        meanwhile = other.submit(open_editor.answer, None, query, max_new_tokens=NEW).result()
+    assert meanwhile == base
+
+
+def test_no_two_threads_run_the_model_at_once(open_editor: LiveEdit, some_edits: list[Edit]) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def enter(*_: object) -> None:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.005)
+
+    model = open_editor.backbone.model
+    handles = [model.register_forward_pre_hook(enter), model.register_forward_hook(lambda *_: inside.clear())]
+    queries = [Query(edit.image, edit.prompt) for edit in some_edits[:3]]
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda query: open_editor.answer(None, query, max_new_tokens=2), queries))
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert set(most) == {1}
 
 
 def _break(*_args: object, **_kwargs: object) -> None:

@@ -7,9 +7,11 @@ from PIL.Image import Image
 
 from liveedit.editors import LiveEdit
 from liveedit.experts import ExpertRepository
+from liveedit.ui import page
 from liveedit.ui import session as actions
 from liveedit.ui.pictures import data_uri
 from liveedit.ui.session import Session
+from liveedit.ui.wiring import Wiring
 
 
 def asked(editor: LiveEdit, session: Session) -> Session:
@@ -34,3 +36,17 @@ def wordy_session(open_editor: LiveEdit, open_repository: ExpertRepository) -> S
     names = {e.id: f"Edit {number}" for number, e in enumerate(open_repository, 1)}
     session = Session(open_repository, names, dict.fromkeys(names, ""), made=len(names))
     return asked(open_editor, session)
+
+
+@pytest.fixture
+def wiring(open_editor: LiveEdit, monkeypatch: pytest.MonkeyPatch) -> Wiring:
+    """The wiring of the whole page, with everything that shows a session."""
+    made: list[Wiring] = []
+
+    def keep(*args: object) -> Wiring:
+        made.append(Wiring(*args))  # type: ignore[arg-type]
+        return made[-1]
+
+    monkeypatch.setattr(page, "Wiring", keep)
+    page.build_page(open_editor)
+    return made[0]

@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from liveedit.editors import LiveEdit
 from liveedit.experts import ExpertRepository
 from liveedit.types import Edit
+from liveedit.ui import session as actions
 from liveedit.ui.feature_map import feature_map, map_html, principal_plane
 from liveedit.ui.session import Session
 from liveedit.ui.svg import Line, lines
@@ -36,8 +38,10 @@ def test_points_without_spread_lie_on_one_spot() -> None:
     assert abs(shares[0] - 1.0) < 1e-5
 
 
-def test_every_edit_the_question_and_the_sentinel_have_their_place(busy_session: Session) -> None:
-    busy_session.repository.set_active(busy_session.repository.experts[0].id, False)
+def test_every_edit_the_question_and_the_sentinel_have_their_place(
+    open_editor: LiveEdit, busy_session: Session
+) -> None:
+    busy_session = actions.switch(open_editor, busy_session, busy_session.repository.experts[0].id)
     found = feature_map(busy_session)
     assert found is not None
     kinds = [place.kind for place in found.places]
@@ -54,6 +58,10 @@ def test_every_edit_the_question_and_the_sentinel_have_their_place(busy_session:
 def test_without_question_or_edits_the_map_says_so(busy_session: Session) -> None:
     alone = replace(busy_session, asked=None)
     assert "Ask a question with a picture" in map_html(alone)
+    found = feature_map(alone)
+    assert found is not None
+    assert {place.kind for place in found.places} == {"unasked"}
+    assert "edits that stopped" not in map_html(alone)
     assert "first edit" in map_html(Session(ExpertRepository.empty(busy_session.repository.config)))
 
 

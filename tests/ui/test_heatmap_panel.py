@@ -4,18 +4,48 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from dataclasses import fields, replace
+from dataclasses import replace
+from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
+from architectures import WIDTH, save
+from PIL.Image import Image
 
-from liveedit.attribution import Attribution
+from liveedit.attribution import Attribution, default_method
+from liveedit.backbones import load_backbone
+from liveedit.config import EditorConfig
 from liveedit.editors import LiveEdit
-from liveedit.types import BackboneError, InputError
+from liveedit.types import InputError
 from liveedit.ui import session as actions
+from liveedit.ui.expert_card import card_html, edit_heatmap
 from liveedit.ui.figure_panel import figure_html
-from liveedit.ui.heatmap_panel import HeatmapPanel, _step_of, heatmaps_html, nearest, still_true, wanted, work_key
+from liveedit.ui.heatmap_panel import build_heatmap_panel, heatmaps_html, nearest, still_true, wanted, work_key
 from liveedit.ui.session import Session
+from liveedit.ui.wiring import Wiring
+
+
+@pytest.fixture(scope="module")
+def scattered(tmp_path_factory: pytest.TempPathFactory) -> LiveEdit:
+    """An editor of a tiny BLIP-2, whose visual tokens are those of queries: they lie nowhere in the picture."""
+    backbone = load_backbone(save("blip2_opt", tmp_path_factory.mktemp("blip2")), "cpu")
+    config = EditorConfig(
+        hidden_size=WIDTH, layer=2, module_dim=16, rank=2, queries=2, heads=2, sentinel_tokens=5,
+        backbone=backbone.fingerprint,
+    )  # fmt: skip
+    return LiveEdit(backbone, config)
+
+
+def shown(editor: LiveEdit, session: Session, target: str, method: str) -> str:
+    """What stands in the heatmaps' place after a step, which finds all maps or says why it does not."""
+    with gr.Blocks():
+        wiring = Wiring(editor, [], Path(), gr.State(session))
+        panel = build_heatmap_panel(wiring)
+    (step,) = wiring.steps
+    updates = step.action(session, {}, target, method, "", 0)
+    assert panel.more not in updates or len(updates[panel.maps]) == 1
+    return str(updates[panel.heatmaps])
 
 
 def found_for(session: Session, target: str, method: str) -> dict[str, Attribution]:
@@ -85,18 +115,40 @@ def test_what_does_not_fit_is_said_and_what_is_unknown_refused(busy_session: Ses
             heatmaps_html(busy_session, {}, target, method)
 
 
-def test_a_method_that_the_model_refuses_is_said_on_the_panel(
-    open_editor: LiveEdit, busy_session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise BackboneError("this model cuts a picture into <3> tiles: choose occlusion")
+def test_where_no_map_can_be_found_it_says_why(open_editor: LiveEdit, busy_session: Session) -> None:
+    assert shown(open_editor, busy_session, "feature", "tokens").count('<img class="heatmap') == 4
+    session = busy_session
+    for expert in busy_session.repository:
+        session = actions.switch(open_editor, session, expert.id)
+    for target in ("edited", "difference"):
+        said = shown(open_editor, session, target, "occlusion")
+        assert "There is no edited answer without an active edit" in said
+        assert "Finding" not in said and "no map yet" not in said
 
-    panel = HeatmapPanel(*(object() for _ in fields(HeatmapPanel)))  # type: ignore[arg-type]
-    step = _step_of(open_editor, panel)
-    monkeypatch.setattr("liveedit.attribution.visual.token_grid", refuse)
-    told = step(busy_session, {}, "feature", "tokens", "", 0)
-    assert "This model cuts a picture into &lt;3&gt; tiles: choose occlusion" in told[panel.heatmaps]
-    assert set(told) == {panel.heatmaps, panel.stop}
+
+def test_a_model_whose_tokens_keep_no_place_is_explained_by_pixels(
+    scattered: LiveEdit, open_editor: LiveEdit, pictures: list[Image]
+) -> None:
+    assert (default_method(open_editor.backbone), default_method(scattered.backbone)) == ("tokens", "occlusion")
+    start = replace(Session(scattered.empty()), picture=pictures[0])
+    session = actions.apply_edit(scattered, start, "What is it?", "teapot")
+    assert "occlusion" in shown(scattered, session, "feature", "tokens")
+    assert shown(scattered, session, "feature", default_method(scattered.backbone)).count('<img class="heatmap') == 1
+    expert = session.repository.experts[0].id
+    found = edit_heatmap(scattered, session, expert)
+    assert found.uri.startswith("data:image/webp")
+    assert found.note.startswith("Occlusion, key visual feature, ")
+    assert found.note in card_html(session, expert, found, without=False)
+
+
+def test_a_card_without_a_map_says_why(scattered: LiveEdit, pictures: list[Image]) -> None:
+    start = replace(Session(scattered.empty()), picture=pictures[0].resize((400, 2)))
+    session = actions.apply_edit(scattered, start, "What is it?", "teapot")
+    expert = session.repository.experts[0].id
+    found = edit_heatmap(scattered, session, expert)
+    assert found.uri == ""
+    html = card_html(session, expert, found, without=False)
+    assert "too narrow to explain" in html and "Finding" not in html
 
 
 def test_the_figure_travels_inside_the_page(busy_session: Session) -> None:

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL.Image import Image
 
 from liveedit.editors import LiveEdit
 from liveedit.experts import ExpertRepository
@@ -68,7 +69,29 @@ def test_edits_are_added_to_those_there_are(open_editor: LiveEdit, busy_session:
         restore(open_editor, back, path)
 
 
-@pytest.mark.parametrize("change", ["no list", "nan", "probability", "picture", "lengths", "names", "deep"])
+def test_undoing_that_a_session_was_opened_brings_the_other_one_back(
+    open_editor: LiveEdit, busy_session: Session, pictures: list[Image], tmp_path: Path
+) -> None:
+    path = written(tmp_path / "session.zip", session_file(actions.remembering(busy_session)))
+    mine = actions.apply_edit(open_editor, replace(Session(open_editor.empty()), picture=pictures[1]), "How many?", "nine")
+    opened = restore(open_editor, mine, path)
+    assert opened.picture is not None and len(opened.repository) == 6
+    undone = actions.undo(open_editor, opened)
+    assert undone.picture is mine.picture
+    assert undone.history == mine.history
+    assert undone.asked is not None and undone.asked.query.prompt == "How many?"
+    assert undone.asked.edited.text == mine.asked.edited.text if mine.asked else False
+    assert list(undone.names.values()) == ["Edit 1"]
+    added = actions.apply_edit(open_editor, undone, "What is it?", "pear")
+    assert len(set(added.names.values())) == 2
+    again = actions.undo(open_editor, undone)
+    assert again.names == opened.names and again.history == opened.history
+    assert again.picture is opened.picture
+    more = actions.apply_edit(open_editor, again, "What is it?", "pear")
+    assert len(set(more.names.values())) == 7
+
+
+@pytest.mark.parametrize("change", ["no list", "nan", "probability", "picture", "lengths", "names", "deep", "passed", "ids"])
 def test_damaged_sessions_are_refused(open_editor: LiveEdit, busy_session: Session, tmp_path: Path, change: str) -> None:
     whole = written(tmp_path / "whole.zip", session_file(actions.remembering(busy_session)))
     with zipfile.ZipFile(whole) as archive:
@@ -85,6 +108,10 @@ def test_damaged_sessions_are_refused(open_editor: LiveEdit, busy_session: Sessi
         files["history/0.png"] = b"no picture"
     elif change == "lengths":
         first["edited"]["pieces"].append("more")
+    elif change == "passed":
+        first["passed"] = 7
+    elif change == "ids":
+        first["ids"] = [6]
     elif change == "names":
         table["names"] = {}
     files[TABLE] = b"[" * 100_000 if change == "deep" else json.dumps(table).encode()

@@ -156,7 +156,7 @@ def test_a_sentence_says_at_which_gate_an_edit_stopped_and_by_how_much(
 
 
 def test_an_edit_that_is_off_says_what_it_would_do() -> None:
-    session = session_of(4)
+    session = session_of(4, active={0: False, 3: False}, passed={0: False})
     near, far = session.repository.experts[0], session.repository.experts[3]
     for expert in (near, far):
         session.repository.set_active(expert.id, False)
@@ -175,11 +175,12 @@ def test_a_question_without_a_picture_stops_at_the_second_gate(wordy_session: Se
 def test_an_opened_row_holds_the_edit_in_full(open_editor: LiveEdit, busy_session: Session) -> None:
     expert = busy_session.repository.experts[3]
     heatmap = edit_heatmap(open_editor, busy_session, expert.id)
-    assert heatmap.startswith("data:image/webp")
+    assert heatmap.uri.startswith("data:image/webp")
+    assert heatmap.note.startswith("Noise on tokens, key visual feature, 1 forward pass, ")
     trace = busy_session.asked.trace if busy_session.asked else None
     html = ledger_html(busy_session, trace, LedgerView(opened=expert.id), heatmaps={expert.id: heatmap})
     assert html.count('class="detail"') == 1
-    assert heatmap in html
+    assert heatmap.uri in html and heatmap.note in html
     assert expert.edit.target in html
     assert html.count('aria-expanded="true"') == 1
     assert "Leave out" in html

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import io
+import re
 import socket
 import sys
 import threading
@@ -107,6 +109,27 @@ def test_a_visitor_without_a_browser_asks_and_edits(visitor: Any, address: str) 
     other.close()
 
 
+def test_undoing_that_a_session_was_opened_puts_its_picture_and_question_back(visitor: Any, address: str) -> None:
+    other = client.Visitor(address)
+    other.picture("q.png", png("red"))
+    other.edit("How many?", "seven")
+    other.trigger("keep-files", "click", {"action": "keep", "item": "session"})
+    found = re.search(r"base64,([^\"]+)", str(other.value("delivery")))
+    other.close()
+    assert found is not None
+    visitor.picture("p.png", png())
+    visitor.edit("What is this?", "teapot")
+    before = httpx.get(f"{address}/gradio_api/file={visitor.value('picture')['path']}").content
+    visitor.fill("open-file", visitor.upload("session.zip", base64.b64decode(found[1])))
+    visitor.trigger("open-file", "upload")
+    assert (visitor.targets(), visitor.value("question")) == (["seven"], "How many?")
+    visitor.trigger("edits", "click", {"action": "undo"})
+    assert (visitor.targets(), visitor.value("question")) == (["teapot"], "What is this?")
+    after = httpx.get(f"{address}/gradio_api/file={visitor.value('picture')['path']}").content
+    one, other = (Image.open(io.BytesIO(content)).tobytes() for content in (before, after))
+    assert one == other
+
+
 def test_no_route_reads_a_file_outside_the_session(address: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text(SECRET)
@@ -136,6 +159,18 @@ def test_no_route_fetches_an_address(address: str, visitor: Any, bait: tuple[str
     with pytest.raises(client.Refused, match="addresses are not fetched"):
         visitor.trigger("ask", "click")
     assert asked == []
+
+
+def test_nothing_that_runs_the_model_goes_past_the_queue(address: str, visitor: Any) -> None:
+    queued = [event for event in visitor.events if event["queue"]]
+    assert len(queued) > 10
+    for route in ("run", "api"):
+        for name, body in (("ask", {}), ("route", {}), *(("predict", {"fn_index": e["id"]}) for e in queued)):
+            answer = httpx.post(f"{address}/gradio_api/{route}/{name}", json={"data": ["What is this?", None, None, 4], **body})
+            assert answer.status_code == 404 and "join the queue" in answer.text, (route, name, body)
+    begun = httpx.post(f"{address}/gradio_api/call/ask", json={"data": ["What is this?", None, None, 4]}).json()
+    said = httpx.get(f"{address}/gradio_api/call/ask/{begun['event_id']}", timeout=60).text
+    assert "event: complete" in said
 
 
 def test_crafted_inputs_are_one_sentence_and_lose_nothing(visitor: Any, tmp_path: Path) -> None:

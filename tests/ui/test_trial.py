@@ -77,6 +77,15 @@ def test_no_editor_is_begun_when_the_time_is_up(open_editor: LiveEdit, some_edit
     assert "had passed" in result.reason
 
 
+def test_when_no_editor_could_be_tried_the_reasons_are_shown(some_edits: list[Edit]) -> None:
+    results = [Tried("mend", reason="there is no trained editor: train one"), Tried("serac", reason="<b>no</b>")]
+    html = trial_html([("Edit 1", some_edits[0])], results)
+    assert "None of the chosen editors could be tried" in html
+    assert "There is no trained editor: train one." in html and "&lt;b&gt;no&lt;/b&gt;." in html
+    begun = trial_html([("Edit 1", some_edits[0])], results[:1], done=False)
+    assert "train one" in begun and "being tried" in begun and "None of" not in begun
+
+
 def test_the_table_says_how_many_held_by_sign_and_number(some_edits: list[Edit], pictures: list[Image]) -> None:
     evil = Edit(pictures[0], "<b>What?</b>", "{{x}}")
     results = [
