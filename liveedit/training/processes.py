@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     DistributedType,
@@ -31,12 +32,13 @@ SERVED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_G
 def open_accelerator(device: str, precision: str, accumulation: int) -> Accelerator:
     """accelerate's view of this process: ``device`` is auto, cpu or cuda, ``precision`` no, bf16 or fp16.
 
-    The options here decide, not those that ``accelerate launch`` has for precision and accumulation. accelerate
-    keeps one setting a process: a second training in it has to use the same device and precision.
+    The options here decide, not those that ``accelerate launch`` has for precision and accumulation. Trainings of
+    one process may differ in them; they follow one another, since accelerate keeps one setting a process.
     """
     cpu = pick_device(device).type == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
     if cpu and precision == "fp16":
         raise ConfigError("mixed_precision fp16 needs a GPU: choose bf16 or no")
+    forget_other(cpu, precision)
     try:
         accelerator = Accelerator(
             cpu=cpu,
@@ -48,7 +50,7 @@ def open_accelerator(device: str, precision: str, accumulation: int) -> Accelera
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"accelerate cannot start as asked ({reason}): choose another device or precision, or start a new process"
+            f"accelerate cannot start as asked ({reason}): choose another device or precision"
         ) from error
     if accelerator.distributed_type not in SERVED:
         raise ConfigError(
@@ -56,6 +58,22 @@ def open_accelerator(device: str, precision: str, accumulation: int) -> Accelera
             "process, so launch it with `accelerate launch --multi_gpu`"
         )
     return accelerator
+
+
+def forget_other(cpu: bool, precision: str) -> None:
+    """Let accelerate begin anew where an earlier training of this process had another device or precision.
+
+    Processes that were launched together stay connected, on the devices that they have.
+    """
+    if not is_initialized():
+        return
+    state = AcceleratorState()
+    alone, same_device = state.num_processes == 1, (state.device.type == "cpu") == cpu
+    if same_device and state.mixed_precision == precision:
+        return
+    if alone or same_device:
+        # accelerate has no public way to do so; transformers' own trainer does the same between trainings.
+        AcceleratorState._reset_state(reset_partial_state=alone)
 
 
 class Share:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 
 from liveedit.backbones import Backbone
 from liveedit.cli import main
@@ -32,16 +31,6 @@ SMALL: dict[str, Any] = {
     "retrieval": RetrievalConfig(layer=1),
     "serac": SeracConfig(1, 32, 2, 64, head_width=32),
 }
-
-
-@pytest.fixture(autouse=True)
-def fresh_processes() -> Any:
-    """accelerate keeps its precision for the process's life; other tests may have chosen another."""
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-    yield
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 
 from liveedit import LiveEdit, load_backbone
@@ -220,12 +219,6 @@ FULL = EditorTrainingConfig(
     solo_steps=2, solo_batch=2, routing_cases=4, routing_batch=3, routing_steps=2, steps=2, batch=2, memory=8,
     warmup=1, log_every=1, save_every=1, accumulation=2, validate_every=1, validation_cases=2,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fresh_accelerator() -> None:
-    """accelerate keeps a precision for the process's life, and another file's tests may have had another."""
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="module")
