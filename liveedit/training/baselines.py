@@ -106,7 +106,7 @@ def train_baseline(
         count = max(1, config.validation_cases // config.batch)
         held_out = cases.batches(config.seed, JOINT_STAGE, count, config.batch, "eval", trainee.pictures)
         measure = HeldOut(
-            name, lambda numbers: _moved(held_out, numbers, share), count, trainee.loss, config.seed, share
+            name, trainee.modules, lambda numbers: _moved(held_out, numbers, share), count, trainee.loss, config.seed, share
         ).measure
         validation = Validation(measure, config.validate_every, best.keep, config.patience)
     total = config.steps * config.accumulation * share.count

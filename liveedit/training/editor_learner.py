@@ -94,6 +94,7 @@ class EditorLearner(Learner):
             return False
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.share.pool_statistics(self.modules)
         self.overflows = self.overflows + 1 if self.optimizer.step_was_skipped else 0
         return self.overflows < MAX_OVERFLOWS
 

@@ -126,7 +126,7 @@ class EditorStages:
             validation = None
             if config.validate_every:
                 held_out = HeldOut(
-                    name, stage.held_out, stage.held_out_count, stage.held_out_loss, config.seed, self.share
+                    name, modules, stage.held_out, stage.held_out_count, stage.held_out_loss, config.seed, self.share
                 )
                 validation = Validation(held_out.measure, config.validate_every, best.keep, config.patience)
             pace = Pace(

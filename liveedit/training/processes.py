@@ -20,6 +20,7 @@ from accelerate.utils import (
     gather_object,
     parse_flag_from_env,
 )
+from torch import nn
 
 from liveedit.backbones.memory import pick_device
 from liveedit.types import ConfigError
@@ -95,6 +96,19 @@ class Share:
         values = torch.tensor([weight, *(weight * v for v in figures.values())], dtype=torch.float64)
         total, *sums = self.accelerator.reduce(values.to(self.device), "sum").tolist()
         return dict(zip(figures, (s / total for s in sums), strict=True))
+
+    @torch.no_grad()
+    def pool_statistics(self, modules: nn.Module) -> None:
+        """Average the running statistics that batch normalisation gathers over all processes.
+
+        As means over batches (momentum None) they are then what one process would have that saw everyone's.
+        """
+        if self.count == 1:
+            return
+        for module in modules.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                for running in filter(torch.is_floating_point, module.buffers()):
+                    running.copy_(self.accelerator.reduce(running, "mean"))
 
     def told(self, value: Any) -> Any:
         """The main process's ``value`` (on the CPU), on every process; the others' are not looked at."""

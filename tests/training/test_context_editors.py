@@ -22,6 +22,8 @@ from liveedit.editors import EDITORS
 from liveedit.training.context_rows import answer_logits, rows_of, scopes, text_rows
 from liveedit.training.editor_samples import JOINT_STAGE, NEAR_MISS, EditorBatch, EditorBatches
 from liveedit.training.layouts import RowLayout
+from liveedit.training.processes import Share, open_accelerator
+from liveedit.training.validation import HeldOut
 from liveedit.types import Edit
 from liveedit.world.cases import default_vocabulary
 
@@ -58,6 +60,29 @@ def test_a_batch_is_learned(name: str, lively_backbone: Backbone, batch: EditorB
     assert not any(p.grad is not None for p in lively_backbone.model.parameters())
     for parameter in trainee.modules.parameters():
         assert parameter.grad is not None
+
+
+@pytest.mark.parametrize("name", ["recipe", "retrieval"])
+def test_validation_adds_nothing_to_what_is_gathered(
+    name: str, lively_backbone: Backbone, batch: EditorBatch
+) -> None:
+    torch.manual_seed(0)
+    trainee = import_module(TRAINED[name].module).build(lively_backbone, SMALL[name], RecipeTrainingConfig())
+    modules = trainee.modules.train()
+    with torch.no_grad():
+        trainee.loss(batch, random.Random(0))
+    gathered = {name: value.clone() for name, value in modules.named_buffers()}
+    assert any(value.any() for value in gathered.values())
+    share = Share(open_accelerator("cpu", "no", 1))
+    held_out = HeldOut(name, modules, lambda numbers: [batch] * len(numbers), 2, trainee.loss, 0, share)
+    found = held_out.measure()
+    assert all(torch.equal(value, gathered[name]) for name, value in modules.named_buffers())
+    assert all(module.training for module in modules.modules())
+    # Held-out cases are met as they will be when the editor is in use.
+    modules.eval()
+    with torch.no_grad():
+        losses = [float(trainee.loss(batch, random.Random(f"0 {name} held out {i}"))[0]) for i in range(2)]
+    assert found["loss"] == pytest.approx(sum(losses) / 2)
 
 
 @pytest.mark.parametrize("name", SMALL)
