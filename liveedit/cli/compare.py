@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     options, source = lifelong_options(args), source_of(args)
     options.pool_of(source.size)
     from liveedit.editors import EDITORS
-    from liveedit.evaluation.editors_report import LABELS, editors_text, training_seconds, write_editors
+    from liveedit.evaluation.editors_report import LABELS, editors_text, training_time, write_editors
     from liveedit.evaluation.lifelong import run_lifelong
 
     order = [*LABELS, *sorted(set(EDITORS) - set(LABELS))]
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         with ProgressBar() as show:
             label = LABELS.get(name, name)
             result = run_lifelong(editor, source, options, out / name, name, label, out / "unedited", show)
-        results.append({**result, "training_seconds": training_seconds(Path(folder) / "curve.jsonl")} if folder else result)
+        results.append({**result, **training_time(Path(folder))} if folder else result)
     files = write_editors(results, out)
     if args.json:
         emit({"files": [str(file) for file in files]})

@@ -12,7 +12,7 @@ from liveedit import configs
 from liveedit.cli import main
 from liveedit.configs import TRAINED
 from liveedit.editors import EDITORS, LiveEdit
-from liveedit.evaluation.editors_report import LABELS, costs_table, training_seconds
+from liveedit.evaluation.editors_report import LABELS, costs_table, curve_seconds, training_time
 
 SMALL = ["--edits", "1", "--seeds", "0", "--least-tests", "2", "--timed", "1"]
 
@@ -37,7 +37,8 @@ def test_editors_are_trained_measured_and_put_side_by_side(
     found = json.loads((out / "editors.json").read_text())["results"]
     assert [result["label"] for result in found] == ["RECIPE", "LiveEdit"]
     assert found[0]["benchmark"] == found[1]["benchmark"]
-    assert found[0]["training_seconds"] >= 0 and found[1]["training_seconds"] is None
+    assert found[0]["training_seconds"] > 0 and found[0]["training_complete"]
+    assert found[1]["training_seconds"] is None
     assert (out / "editors-curves.svg").is_file() and (out / "editors-cost.md").is_file()
     written = (out / "trained" / "recipe" / "editor.safetensors").stat().st_mtime_ns
     assert main(command) == 0
@@ -63,13 +64,29 @@ def test_interrupted_trainings_count_all_their_stretches(tmp_path: Path) -> None
     points = [("solo", 10.0), ("solo", 20.0), ("solo", 5.0), ("joint", 7.0), ("joint", 30.0)]
     curve = tmp_path / "curve.jsonl"
     curve.write_text("".join(json.dumps({"stage": stage, "seconds": s}) + "\n" for stage, s in points))
-    assert training_seconds(curve) == 20.0 + 5.0 + 30.0
-    assert training_seconds(tmp_path / "none") is None
+    assert curve_seconds(curve) == 20.0 + 5.0 + 30.0
+    assert curve_seconds(tmp_path / "none") is None
+
+
+def test_the_time_of_a_training_is_what_it_recorded_or_at_least_its_curve(tmp_path: Path) -> None:
+    assert training_time(tmp_path) == {"training_seconds": None, "training_complete": False}
+    (tmp_path / "curve.jsonl").write_text('{"stage": "solo", "seconds": 50.0}\n')
+    for record, seconds, complete in (
+        ({"steps": 3}, 50.0, False),
+        ({"seconds": 70.0, "seconds_complete": True}, 70.0, True),
+        ({"seconds": 70.0, "seconds_complete": False}, 70.0, False),
+        ({"seconds": 20.0, "seconds_complete": False}, 50.0, False),
+    ):
+        (tmp_path / "training.json").write_text(json.dumps(record))
+        assert training_time(tmp_path) == {"training_seconds": seconds, "training_complete": complete}
 
 
 def test_costs_are_those_of_the_largest_number_of_edits() -> None:
     def entry(edits: int, seconds: float, size: int) -> dict[str, object]:
         return {"edits": edits, "cost": {"seconds_per_edit": seconds, "bytes": size, "answer_ratio": 1.25}}
 
-    results = [{"label": "X", "training_seconds": 90.0, "runs": [entry(1, 9.0, 7), entry(10, 0.5, 40)]}]
+    time = {"training_seconds": 90.0, "training_complete": True}
+    results = [{"label": "X", **time, "runs": [entry(1, 9.0, 7), entry(10, 0.5, 40)]}]
     assert "| X | 0.500 | 2 min | 4 | 1.25 |" in " ".join(costs_table(results).split())
+    results[0]["training_complete"] = False
+    assert "| X | 0.500 | at least 2 min | 4 | 1.25 |" in " ".join(costs_table(results).split())
