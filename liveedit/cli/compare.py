@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liveedit.cli.benchmarks import add_benchmark_options
+from liveedit.cli.benchmarks import WORLD, add_benchmark_options, training_part, training_samples
 from liveedit.cli.measuring import DEFAULT_FOLDERS, add_lifelong_options, lifelong_options, open_editor, source_of
-from liveedit.cli.options import BACKBONE, add_json_option, add_placement_options, emit, open_backbone, progress
+from liveedit.cli.options import BACKBONE, EDITOR, add_json_option, add_placement_options, emit, open_backbone, progress
 from liveedit.cli.progress import ProgressBar
+from liveedit.config import EditorConfig, load_json
 from liveedit.types import InputError
 
 if TYPE_CHECKING:
     from liveedit.backbones import Backbone
+    from liveedit.data import Benchmark, Sample
 
 NAME = "compare"
 HELP = "train what has to be trained, measure all editors on the same edits, write the paper's Table 1 and the costs"
@@ -60,11 +63,18 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"there is no editor {name!r}: choose of {', '.join(EDITORS)}")
         if names.count(name) > 1:
             raise InputError(f"the editor {name} was given twice: compare two trainings of one with `report`")
+    # A benchmark that cannot be trained on is refused before anything is loaded.
+    cases = training_samples(training_part(args)) if any(_untrained(args, spec) for spec in chosen) else (None, [])
     progress("loading the model")
     backbone = open_backbone(args)
+    if "liveedit" in chosen and load_json(EditorConfig, EDITOR / "config.json").backbone != backbone.fingerprint:
+        raise InputError(
+            f"the shipped LiveEdit is not for {args.backbone}: give one that is as --editors liveedit=FOLDER (the command "
+            "`train` makes it), or name the other editors"
+        )
     out, results = Path(args.out), []
     for spec, name in zip(chosen, names, strict=True):
-        folder = spec.partition("=")[2] or _trained(args, name, backbone)
+        folder = spec.partition("=")[2] or _trained(args, name, backbone, *cases)
         _, editor = open_editor(f"{name}={folder}" if folder else name, backbone)
         with ProgressBar() as show:
             label = LABELS.get(name, name)
@@ -78,19 +88,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _trained(args: argparse.Namespace, name: str, backbone: Backbone) -> str:
+def _place(args: argparse.Namespace, name: str) -> Path:
+    """Where a baseline is trained; what was trained on another benchmark is not taken for it."""
+    return Path(args.out) / "trained" / (name if args.benchmark == WORLD else f"{name}-{args.benchmark}")
+
+
+def _untrained(args: argparse.Namespace, spec: str) -> bool:
+    """Whether an editor, given as NAME or NAME=FOLDER, is a baseline that has to be trained first."""
+    from liveedit.configs import TRAINED
+
+    return spec in TRAINED and not (_place(args, spec) / "training.json").exists()
+
+
+def _trained(
+    args: argparse.Namespace, name: str, backbone: Backbone, benchmark: Benchmark | None, samples: Sequence[Sample]
+) -> str:
     """The folder of a trained editor: the shipped one's, or of a baseline that is trained now unless it has been."""
     from liveedit.configs import TRAINED, fitting_preset, preset
 
     if name not in TRAINED:
         return str(DEFAULT_FOLDERS.get(name, ""))
-    out = Path(args.out) / "trained" / name
-    if not (out / "training.json").exists():
+    out = _place(args, name)
+    if _untrained(args, name):
         from liveedit.training.baselines import train_baseline
 
         progress(f"training {name}")
         architecture, training = preset(TRAINED[name].presets, fitting_preset(backbone.hidden_size))
         train_baseline(
-            name, out, args.backbone, architecture, training, args.photos, args.annotations, True, device=args.device
-        )
+            name, out, args.backbone, architecture, training, args.photos, args.annotations, True,
+            benchmark=benchmark, samples=samples, device=args.device,
+        )  # fmt: skip
     return str(out)
