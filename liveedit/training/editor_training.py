@@ -59,7 +59,7 @@ CHANGEABLE = frozenset(
     }
 )
 # Settings that the checkpoints of earlier versions do not name: such a training may be resumed all the same.
-LATER = frozenset({"init"})
+LATER = frozenset({"init", "retrieved", "threshold"})
 
 
 def train_editor(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from importlib import import_module
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,11 @@ from liveedit.configs.recipe import RecipeConfig, RecipeTrainingConfig
 from liveedit.configs.retrieval import RetrievalConfig
 from liveedit.configs.serac import SeracConfig
 from liveedit.editors import EDITORS
+from liveedit.editors.lte import joined
 from liveedit.training.context_rows import answer_logits, rows_of, scopes, text_rows
 from liveedit.training.editor_samples import JOINT_STAGE, NEAR_MISS, EditorBatch, EditorBatches
 from liveedit.training.layouts import RowLayout
+from liveedit.training.lte import LteTrainee
 from liveedit.training.processes import Share, open_accelerator
 from liveedit.training.validation import HeldOut
 from liveedit.types import Edit
@@ -121,6 +125,34 @@ def test_rows_are_those_of_the_batch(lively_backbone: Backbone, batch: EditorBat
     assert torch.allclose(answer_logits(lively_backbone, picked)[0], logits[number == 2], atol=1e-4)
     texts = text_rows(lively_backbone, batch, [0])
     assert texts.input_ids[0].tolist() == batch.ids[0][batch.prompt[0]].tolist()
+
+
+def test_lte_learns_with_as_many_edits_before_a_question_as_it_retrieves(
+    lively_backbone: Backbone, batch: EditorBatch
+) -> None:
+    count = len(batch.pairs.contents)
+    single, several = (
+        LteTrainee(lively_backbone, replace(SMALL["lte"], retrieved=n), RecipeTrainingConfig()) for n in (1, 3)
+    )
+    prefixes = [single.prefix(batch, i) for i in range(count)]
+    untouched = random.Random(0)
+    assert single.context(batch, 2, 2, untouched) == prefixes[2]
+    assert untouched.getstate() == random.Random(0).getstate()
+    held = {
+        tuple(joined(lively_backbone, several.config, [prefixes[i] for i in chosen])): chosen
+        for n in (1, 2, 3)
+        for chosen in permutations(range(count), n)
+    }
+    rng, seen = random.Random(0), set()
+    for question in [*range(2 * count)] * 4:
+        edit = question % count
+        chosen = held[tuple(several.context(batch, edit, question, rng))]
+        assert edit in chosen
+        assert not any(batch.pairs.same_meaning[question, i] for i in chosen if i != edit)
+        seen.add((len(chosen), chosen.index(edit)))
+    assert seen == {(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)}
+    loss, _ = several.loss(batch, random.Random(0))
+    assert loss.isfinite()
 
 
 def test_scopes_say_what_a_question_is_about(batch: EditorBatch) -> None:
