@@ -45,7 +45,7 @@ def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--training-file",
         metavar="JSON",
-        help="training annotations that a subset is computed from (default: the one in the root)",
+        help="training annotations, from which a subset is computed and `compare` trains (default: the one in the root)",
     )
     parser.add_argument(
         "--allow-missing", action="store_true", help="leave samples out whose pictures are not all there"
@@ -130,6 +130,13 @@ def training_samples(args: argparse.Namespace) -> tuple[Benchmark | None, list[S
     if args.photos is not None or args.annotations:
         raise InputError("--photos and --annotations belong to the emoji world: leave them out beside a benchmark")
     return BENCHMARKS[args.benchmark], read_published(args, default_split="train").samples
+
+
+def training_part(args: argparse.Namespace) -> argparse.Namespace:
+    """For :func:`training_samples`: the options of a command that measures on another split of the benchmark."""
+    return argparse.Namespace(
+        **{**vars(args), "json_file": args.training_file, "split": None, "subset": "all", "training_file": None}
+    )
 
 
 def read_published(args: argparse.Namespace, limit: int | None = None, default_split: str = "eval") -> Reading:

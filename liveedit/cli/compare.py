@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from liveedit.cli.benchmarks import add_benchmark_options
+from liveedit.cli.benchmarks import PHOTOS, WORLD, add_benchmark_options, training_part, training_samples
 from liveedit.cli.measuring import (
     DEFAULT_FOLDERS,
     add_lifelong_options,
@@ -19,12 +20,17 @@ from liveedit.cli.measuring import (
 from liveedit.cli.options import BACKBONE, add_json_option, add_placement_options, emit, open_backbone, progress
 from liveedit.cli.progress import ProgressBar
 from liveedit.configs import TRAINED, fitting_preset, preset
-from liveedit.types import InputError
+from liveedit.types import BackboneError, EditorError, InputError
+
+if TYPE_CHECKING:
+    from liveedit.data import Benchmark, Sample
 
 NAME = "compare"
 HELP = "train what has to be trained, measure all editors on the same edits, write the paper's Table 1 and the costs"
 EXAMPLE = "python -m liveedit compare --photos cifar10.zip --annotations vqa_train.json --out runs/editors"
 DEFAULT_EDITS = (1, 10, 100, 1000)
+# What is measured on photographs is trained on the world, which holds photographs too.
+OURS = (WORLD, PHOTOS)
 # Fewer than `lifelong` tests by default: this measures every editor.
 TESTS_PER_RUN, LEAST_TESTS = 200, 60
 
@@ -55,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     options, source = lifelong_options(args), source_of(args)
     options.pool_of(source.size)
     from liveedit.editors import EDITORS
-    from liveedit.evaluation.editors_report import LABELS, editors_text, training_seconds, write_editors
+    from liveedit.evaluation.editors_report import LABELS, editors_text, training_time, write_editors
     from liveedit.evaluation.lifelong import run_lifelong
     from liveedit.training.baselines import check_baseline
 
@@ -74,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
         if name in untrained:
             check_baseline(args.backbone, _preset(args, name)[0])
         else:
-            check_editor(f"{name}={folder}", args.backbone)
+            _check(args, name, folder, shipped=not given[name])
+    # A benchmark that cannot be trained on is refused before anything is loaded.
+    cases = training_samples(training_part(args)) if untrained and args.benchmark not in OURS else (None, [])
     progress("loading the model")
     backbone = open_backbone(args)
     source = fitting_source(source, backbone)
@@ -82,12 +90,12 @@ def run(args: argparse.Namespace) -> int:
     out, results = Path(args.out), []
     for name, folder in folders.items():
         if name in untrained:
-            _train(args, name, Path(folder))
+            _train(args, name, Path(folder), *cases)
         _, editor = open_editor(f"{name}={folder}", backbone)
         with ProgressBar() as show:
             label = LABELS.get(name, name)
             result = run_lifelong(editor, source, options, out / name, name, label, out / "unedited", show)
-        results.append({**result, "training_seconds": training_seconds(Path(folder) / "curve.jsonl")} if folder else result)
+        results.append({**result, **training_time(Path(folder))} if folder else result)
     files = write_editors(results, out)
     if args.json:
         emit({"files": [str(file) for file in files]})
@@ -97,8 +105,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _folder(args: argparse.Namespace, name: str) -> str:
-    """Where an editor lies that was given by its name alone: the shipped one, or a baseline that is trained here."""
-    return str(Path(args.out) / "trained" / name if name in TRAINED else DEFAULT_FOLDERS.get(name, ""))
+    """Where an editor lies that was given by its name alone: the shipped one, or a baseline that is trained here.
+
+    What was trained on another benchmark is not taken for it.
+    """
+    if name not in TRAINED:
+        return str(DEFAULT_FOLDERS.get(name, ""))
+    return str(Path(args.out) / "trained" / (name if args.benchmark in OURS else f"{name}-{args.benchmark}"))
+
+
+def _check(args: argparse.Namespace, name: str, folder: str, shipped: bool) -> None:
+    """Refuse an editor of another backbone before anything is loaded or trained."""
+    try:
+        check_editor(f"{name}={folder}", args.backbone)
+    except (BackboneError, EditorError) as error:
+        if not (shipped and name == "liveedit"):
+            raise
+        raise EditorError(
+            f"the shipped LiveEdit is not for {args.backbone} ({error}): give one that is as --editors liveedit=FOLDER, or "
+            "name the other editors"
+        ) from error
 
 
 def _is_trained(folder: str) -> bool:
@@ -113,12 +139,15 @@ def _preset(args: argparse.Namespace, name: str) -> Any:
     return preset(TRAINED[name].presets, fitting_preset(width_of(read_config(args.backbone))))
 
 
-def _train(args: argparse.Namespace, name: str, out: Path) -> None:
+def _train(
+    args: argparse.Namespace, name: str, out: Path, benchmark: Benchmark | None, samples: Sequence[Sample]
+) -> None:
     """Train a baseline, or go on with a training that was interrupted."""
     from liveedit.training.baselines import train_baseline
 
     progress(f"training {name}")
     architecture, training = _preset(args, name)
     train_baseline(
-        name, out, args.backbone, architecture, training, args.photos, args.annotations, True, device=args.device
-    )
+        name, out, args.backbone, architecture, training, args.photos, args.annotations, True,
+        benchmark=benchmark, samples=samples, device=args.device,
+    )  # fmt: skip

@@ -2,8 +2,9 @@
 
 Jiang et al., ACL 2024, https://arxiv.org/abs/2402.11905, adapted to pictures: the prefix "[Updated Information] edit
 [Query]" stands between the picture and the question. Edits are text and are found by the similarity of texts, by a
-small encoder that is trained with the rest in place of the original's sentence encoder. The tuned model
-answers only questions that are about an edit; all others are answered by the original model, not by the tuned one.
+small encoder that is trained with the rest in place of the original's sentence encoder. As published, the tuned model
+answers every question behind the three nearest edits; with a ``threshold`` it answers only where an edit is near enough,
+and the original model elsewhere.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from liveedit.editors.tuned import changed_language_model
 from liveedit.types import Edit, Query, RoutingTrace
 
 NAME = "lte"
+BETWEEN = "\n"  # words between several edits
+FAR = -1e4  # a threshold that every edit is nearer than
 
 
 class LteModules(nn.Module):
@@ -47,11 +50,19 @@ def new_modules(backbone: Backbone, config: LteConfig) -> tuple[Backbone, LteMod
 
 def prefix_of(backbone: Backbone, config: LteConfig, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
     """The tokens of an edit before a question: its prompt and its answer as the model reads them."""
-    before, after = (
-        [int(i) for i in backbone.tokenizer(text, add_special_tokens=False)["input_ids"]]
-        for text in (config.before, config.after)
-    )
+    before, after = (_tokens(backbone, text) for text in (config.before, config.after))
     return [*before, *prompt, *answer, *after]
+
+
+def joined(backbone: Backbone, config: LteConfig, prefixes: Sequence[Sequence[int]]) -> list[int]:
+    """One prefix that holds the edits of several, in their order."""
+    before, between, after = (_tokens(backbone, text) for text in (config.before, BETWEEN, config.after))
+    edits = [token for p in prefixes for token in (*between, *p[len(before) : len(p) - len(after)])]
+    return [*before, *edits[len(between) :], *after]
+
+
+def _tokens(backbone: Backbone, text: str) -> list[int]:
+    return [int(i) for i in backbone.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
 class Lte(MemoryEditor):
@@ -60,6 +71,7 @@ class Lte(MemoryEditor):
     def __init__(self, backbone: Backbone, config: LteConfig, model: tuple[Backbone, LteModules] | None = None) -> None:
         super().__init__(backbone)
         self.config = replace(config, backbone=backbone.fingerprint)
+        self.retrieved = config.retrieved
         self.tuned, modules = model or new_modules(backbone, config)
         self.modules = modules.float().eval().requires_grad_(False)
 
@@ -105,15 +117,17 @@ class Lte(MemoryEditor):
         """Texts against texts; pictures are not looked at."""
         asked = self.texts([q.prompt for q in queries], template)
         retriever = self.modules.retriever
-        return retriever.similarity(asked, state.tensors["keys"]), retriever.threshold.expand(len(queries))
+        threshold = retriever.threshold if self.config.threshold else asked.new_tensor(FAR)
+        return retriever.similarity(asked, state.tensors["keys"]), threshold.expand(len(queries))
 
     def in_scope(
         self,
         state: EditMemory,
         rows: Sequence[int],
         queries: Sequence[Query],
-        found: Sequence[int],
+        found: Sequence[Sequence[int]],
         traces: Sequence[RoutingTrace],
     ) -> PrefixedPass:
-        """The tuned model reads each question behind its edit."""
-        return PrefixedPass(rows, self.tuned, queries, traces, [state.notes[i]["prefix"] for i in found])
+        """The tuned model reads each question behind its edits."""
+        prefixes = [joined(self.backbone, self.config, [state.notes[i]["prefix"] for i in places]) for places in found]
+        return PrefixedPass(rows, self.tuned, queries, traces, prefixes)

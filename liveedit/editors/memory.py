@@ -1,4 +1,4 @@
-"""Editors that keep edits in a memory and look up, for each question, the one edit that it is about.
+"""Editors that keep edits in a memory and look up, for each question, the edit that it is about, or the few nearest.
 
 Questions that are about none of them are answered by the unedited model, in passes of their own.
 """
@@ -64,6 +64,8 @@ class EditMemory:
 class MemoryEditor(GroupedEditor[EditMemory]):
     """What the editors with a memory share; each says what it remembers, compares, and does with what it finds."""
 
+    retrieved: int = 1  # how many of the nearest edits a question may run with
+
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
 
@@ -90,10 +92,10 @@ class MemoryEditor(GroupedEditor[EditMemory]):
         state: EditMemory,
         rows: Sequence[int],
         queries: Sequence[Query],
-        found: Sequence[int],
+        found: Sequence[Sequence[int]],
         traces: Sequence[RoutingTrace],
     ) -> Pass:
-        """How ``queries``, at the places ``rows`` of those asked, run with the edit found for each of them."""
+        """How ``queries``, at the places ``rows`` of those asked, run with the edits found for each, the nearest first."""
 
     def empty(self) -> EditMemory:
         """A memory without edits."""
@@ -123,15 +125,17 @@ class MemoryEditor(GroupedEditor[EditMemory]):
         if state is None or not len(state):
             return one_model(self.backbone, queries, RoutingTrace(reason=NO_EDITS))
         traces: dict[int, RoutingTrace] = {}
-        found: dict[int, int] = {}
+        found: dict[int, list[int]] = {}
         for rows in alike(queries):
             similarity, threshold = self.compare(state, [queries[i] for i in rows], template)
             # Of equals the newest counts: a later edit replaces an earlier one of the same question.
-            best = similarity.shape[1] - 1 - similarity.flip(1).argmax(1)
-            for row, values, limit, place in zip(rows, similarity, threshold.tolist(), best.tolist(), strict=True):
-                traces[row] = _trace(state.ids, values.tolist(), limit, place)
-                if float(values[place]) > limit:
-                    found[row] = place
+            order = similarity.flip(1).argsort(dim=1, descending=True, stable=True)[:, : self.retrieved]
+            nearest = similarity.shape[1] - 1 - order
+            for row, values, limit, places in zip(rows, similarity, threshold.tolist(), nearest.tolist(), strict=True):
+                near = [place for place in places if float(values[place]) > limit]
+                traces[row] = _trace(state.ids, values.tolist(), limit, near)
+                if near:
+                    found[row] = near
         passes = []
         for rows in alike(queries):
             left = [i for i in rows if i not in found]
@@ -144,10 +148,10 @@ class MemoryEditor(GroupedEditor[EditMemory]):
         return passes
 
 
-def _trace(ids: Sequence[str], similarity: Sequence[float], threshold: float, best: int) -> RoutingTrace:
-    """The nearest edit passes alone, with full weight, if it is nearer than the threshold."""
+def _trace(ids: Sequence[str], similarity: Sequence[float], threshold: float, near: Sequence[int]) -> RoutingTrace:
+    """The edits at the places ``near`` pass, each with full weight."""
     none = [0.0] * len(ids)
-    passed = [place == best and value > threshold for place, value in enumerate(similarity)]
+    passed = [place in near for place in range(len(ids))]
     weight = [float(p) for p in passed]
     columns = (
         ids, [True] * len(ids), similarity, [threshold] * len(ids), [s - threshold for s in similarity], passed,

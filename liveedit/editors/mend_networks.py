@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from liveedit.backbones import Backbone
 from liveedit.backbones.parts import feed_forward
@@ -117,11 +117,17 @@ class Normalizer(nn.Module):
 
     @torch.no_grad()
     def see(self, values: torch.Tensor) -> None:
-        """Count values [N, width] in."""
-        new = self.count + len(values)
-        share = len(values) / new
-        self.mean += (values.mean(0) - self.mean) * share
-        self.square += (values.square().mean(0) - self.square) * share
+        """Count values [N, width] in; of processes that train together, each calls this and counts everyone's in."""
+        count, mean, square = float(len(values)), values.mean(0), values.square().mean(0)
+        if distributed.is_initialized():
+            sums = torch.cat((values.sum(0), values.square().sum(0), values.new_tensor([count])))
+            distributed.all_reduce(sums)
+            count = sums[-1].item()
+            mean, square = (sums[:-1] / count).chunk(2)
+        new = self.count + count
+        share = count / new
+        self.mean += (mean - self.mean) * share
+        self.square += (square - self.square) * share
         self.count.copy_(new)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:

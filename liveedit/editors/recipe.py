@@ -96,8 +96,8 @@ class Recipe(MemoryEditor):
         state: EditMemory,
         rows: Sequence[int],
         queries: Sequence[Query],
-        found: Sequence[int],
+        found: Sequence[Sequence[int]],
         traces: Sequence[RoutingTrace],
     ) -> SoftPass:
         """Each question behind the continuous prompt of its edit."""
-        return SoftPass(rows, self.backbone, queries, traces, state.tensors["soft"][list(found)])
+        return SoftPass(rows, self.backbone, queries, traces, state.tensors["soft"][[i for i, in found]])

@@ -79,11 +79,11 @@ class Retrieval(MemoryEditor):
         state: EditMemory,
         rows: Sequence[int],
         queries: Sequence[Query],
-        found: Sequence[int],
+        found: Sequence[Sequence[int]],
         traces: Sequence[RoutingTrace],
     ) -> Pass:
         """The same model reads each question with its edit in words."""
-        asked = [self.in_context(q, state.notes[i]) for q, i in zip(queries, found, strict=True)]
+        asked = [self.in_context(q, state.notes[i]) for q, (i,) in zip(queries, found, strict=True)]
         return Pass(rows, self.backbone, asked, traces)
 
     def in_context(self, query: Query, edit: dict[str, Any]) -> Query:

@@ -87,9 +87,9 @@ class Serac(MemoryEditor):
         state: EditMemory,
         rows: Sequence[int],
         queries: Sequence[Query],
-        found: Sequence[int],
+        found: Sequence[Sequence[int]],
         traces: Sequence[RoutingTrace],
     ) -> PrefixedPass:
         """The counterfactual model reads the edit and the question's words."""
         asked = [Query(None, q.prompt) for q in queries]
-        return PrefixedPass(rows, self.counterfactual, asked, traces, [state.notes[i]["prefix"] for i in found])
+        return PrefixedPass(rows, self.counterfactual, asked, traces, [state.notes[i]["prefix"] for i, in found])

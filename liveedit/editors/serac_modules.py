@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import GenerationMixin, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from liveedit.backbones import Backbone
 from liveedit.backbones.base import decoder_of
@@ -61,6 +62,44 @@ class SharedHead(nn.Module):
         return head(hidden.to(next(head.parameters()).dtype))
 
 
+class Speaker(PreTrainedModel, GenerationMixin):
+    """A decoder with the backbone's embeddings and head, as a causal language model.
+
+    transformers has no such class for every vision-language model's decoder.
+    """
+
+    base_model_prefix = "model"
+    # Whatever attention the decoder computes with was settled when it was made.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
+
+    def __init__(self, decoder: Any, backbone: Backbone) -> None:
+        super().__init__(decoder.config)
+        self.model, self.lm_head = decoder, SharedHead(backbone)
+        self.set_input_embeddings(SharedReads(backbone))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        **options: Any,
+    ) -> CausalLMOutputWithPast:
+        """Token ids [B, T] to logits [B, .., vocabulary], of the last ``logits_to_keep`` positions alone (0: of all)."""
+        output = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **options,
+        )
+        logits = self.lm_head(output.last_hidden_state[:, -logits_to_keep:])
+        return CausalLMOutputWithPast(logits=logits, past_key_values=output.past_key_values)
+
+
 def counterfactual_model(backbone: Backbone, config: SeracConfig) -> Any:
     """A small causal transformer that speaks with the backbone's vocabulary, embeddings and head."""
     return _fresh_model(backbone, config) if config.answer_width else _begun_model(backbone, config.answer_layers)
@@ -76,13 +115,11 @@ def _begun_model(backbone: Backbone, layers: int) -> Any:
     settings.num_hidden_layers, settings.tie_word_embeddings = layers, False
     if getattr(settings, "layer_types", None):
         settings.layer_types = settings.layer_types[:layers]
-    model = AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
-    decoder = decoder_of(model)
+    decoder = type(backbone.decoder)(settings).float()
     given = {name: value for name, value in backbone.decoder.state_dict().items() if "embed_tokens" not in name}
     wanted = decoder.state_dict()
     decoder.load_state_dict({name: value.float() for name, value in given.items() if name in wanted}, strict=False)
-    model.set_input_embeddings(SharedReads(backbone))
-    model.set_output_embeddings(SharedHead(backbone))
+    model = Speaker(decoder, backbone)
     model.generation_config.pad_token_id = backbone.pad_id
     return model
 

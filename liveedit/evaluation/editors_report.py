@@ -10,7 +10,7 @@ from typing import Any
 from liveedit.evaluation.lifelong_figures import write_figures
 from liveedit.evaluation.lifelong_report import lifelong_tables, write_tables, write_text
 from liveedit.evaluation.report import table
-from liveedit.evaluation.store import write_json
+from liveedit.evaluation.store import read_json, write_json
 
 FORMAT = "liveedit-editors-1"
 RESULT = "editors.json"
@@ -30,8 +30,22 @@ LABELS = {
 }
 
 
-def training_seconds(curve: Path) -> float | None:
-    """Seconds of the training whose curve lies at ``curve``, all stages together; None where there is none.
+def training_time(folder: Path) -> dict[str, Any]:
+    """``training_seconds`` of the editor in ``folder`` (None where nothing says), and ``training_complete``.
+
+    Where its training has not recorded all of its seconds, they are at least those on its curve.
+    """
+    record: dict[str, Any] = {}
+    if (folder / "training.json").exists():
+        record = read_json(folder / "training.json")
+    if record.get("seconds_complete"):
+        return {"training_seconds": record["seconds"], "training_complete": True}
+    known = [seconds for seconds in (record.get("seconds"), curve_seconds(folder / "curve.jsonl")) if seconds is not None]
+    return {"training_seconds": max(known, default=None), "training_complete": False}
+
+
+def curve_seconds(curve: Path) -> float | None:
+    """Seconds on a training's curve, all stages together; None where there is no curve.
 
     A stage's clock begins anew when its training was interrupted and resumed; all its stretches count.
     """
@@ -52,12 +66,12 @@ def costs_table(results: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for result in results:
         cost = next(entry["cost"] for entry in result["runs"] if entry["edits"] == most)
-        trained = result.get("training_seconds")
+        trained, at_least = result.get("training_seconds"), "" if result.get("training_complete") else "at least "
         rows.append(
             [
                 result["label"],
                 f"{cost['seconds_per_edit']:.3f}",
-                "–" if trained is None else f"{trained / 60:.0f} min",
+                "–" if trained is None else f"{at_least}{trained / 60:.0f} min",
                 f"{cost['bytes'] / most:,.0f}",
                 f"{cost['answer_ratio']:.2f}",
             ]

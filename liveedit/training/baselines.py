@@ -20,7 +20,6 @@ from torch import nn
 
 from liveedit.backbones import load_backbone
 from liveedit.backbones.checkpoint import read_config
-from liveedit.config import save_json
 from liveedit.configs import TRAINED, BaselineTrainingConfig
 from liveedit.data import Benchmark, Sample
 from liveedit.editors.fit import fit_refusal
@@ -30,7 +29,7 @@ from liveedit.training.editor_samples import JOINT_STAGE, Batches, EditorBatch, 
 from liveedit.training.editor_training import CHANGEABLE, cases_of, check_settings, place
 from liveedit.training.loop import Pace, Validation, run_stage
 from liveedit.training.processes import DTYPES, Share, open_accelerator
-from liveedit.training.records import CURVE, STATE, check_tensorboard, load_state
+from liveedit.training.records import CURVE, STATE, Clock, check_tensorboard, load_state, save_record
 from liveedit.training.validation import BestWeights, HeldOut
 from liveedit.types import ConfigError, EditorError
 
@@ -74,6 +73,7 @@ def train_baseline(
     :func:`liveedit.training.editor_training.train_editor`. The state of an unfinished run lies in ``out``/run and is continued with ``resume``. With validation, the weights
     of the lowest validation loss are written. Under several processes every one calls this; the main one writes.
     """
+    clock = Clock()
     if tensorboard:
         check_tensorboard()
     check_baseline(backbone_path, architecture)
@@ -102,6 +102,7 @@ def train_baseline(
     if state:
         check_settings(state, settings, run, (name,))
         trainee.modules.load_state_dict(state["modules"])
+        clock.after(state)
     losses = share.accelerator.prepare_model(Losses(trainee.modules.to(share.device).train().requires_grad_(True)))
     best = BestWeights(run, name, trainee.modules, share)
     validation = None
@@ -109,14 +110,14 @@ def train_baseline(
         count = max(1, config.validation_cases // config.batch)
         held_out = cases.batches(config.seed, JOINT_STAGE, count, config.batch, "eval", trainee.pictures)
         measure = HeldOut(
-            name, lambda numbers: _moved(held_out, numbers, share), count, trainee.loss, config.seed, share
+            name, trainee.modules, lambda numbers: _moved(held_out, numbers, share), count, trainee.loss, config.seed, share
         ).measure
         validation = Validation(measure, config.validate_every, best.keep, config.patience)
     total = config.steps * config.accumulation * share.count
     train = cases.batches(config.seed, JOINT_STAGE, total, config.batch, "train", trainee.pictures)
     run_stage(
         name,
-        EditorLearner(name, losses, trainee, trainee.loss, settings, share, config.learning_rate),
+        EditorLearner(name, losses, trainee, trainee.loss, settings, share, config.learning_rate, clock),
         lambda first: _moved(train, range(share.number(first), total, share.count), share),
         Pace(config.steps, config.warmup, config.final_rate, config.log_every, config.save_every, config.accumulation),
         run,
@@ -129,7 +130,7 @@ def train_baseline(
     trainee.modules.eval().requires_grad_(False)
     if share.writes:
         trainee.save(out)
-        save_json(config, out / "training.json")
+        save_record(out, config, clock)
         shutil.copy(run / CURVE, out / CURVE)
     share.wait()
     share.accelerator.free_memory()

@@ -14,6 +14,7 @@ from torch import nn
 from liveedit.training.crowd import FeatureMemory
 from liveedit.training.loop import Learner
 from liveedit.training.processes import Share
+from liveedit.training.records import Clock
 
 LossOf = Callable[[Any, random.Random], tuple[torch.Tensor, dict[str, float]]]
 MAX_NORM = 1.0
@@ -52,8 +53,8 @@ class Losses(nn.Module):
 class EditorLearner(Learner):
     """One stage of an editor's training on this process.
 
-    ``losses`` is a :class:`Losses` that accelerate has prepared (once for all stages), ``peak`` the learning rate
-    and ``settings`` what a resumed run has to share. The gradient of a step is the mean over its batches and over
+    ``losses`` is a :class:`Losses` that accelerate has prepared (once for all stages), ``peak`` the learning rate,
+    ``settings`` what a resumed run has to share and ``clock`` that of the training. The gradient of a step is the mean over its batches and over
     all processes: n processes with an accumulation of a take the same batches to a step as one with n * a. What an
     edit meets in its batch stays within the process: the experts it is mixed with, its rivals in routing, and the
     memory of features, which is the only thing in which the two differ.
@@ -68,8 +69,9 @@ class EditorLearner(Learner):
         settings: dict[str, Any],
         share: Share,
         peak: float,
+        clock: Clock,
     ) -> None:
-        self.stage, self.losses, self.loss_of, self.settings = stage, losses, loss_of, settings
+        self.stage, self.losses, self.loss_of, self.settings, self.clock = stage, losses, loss_of, settings, clock
         self.modules, self.memory, self.seed = trained.modules, trained.memory, trained.seed
         self.share, self.accelerator, self.writes, self.peak = share, share.accelerator, share.writes, peak
         optimizer = torch.optim.AdamW(self.modules.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.0)
@@ -94,14 +96,16 @@ class EditorLearner(Learner):
             return False
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.share.pool_statistics(self.modules)
         self.overflows = self.overflows + 1 if self.optimizer.step_was_skipped else 0
         return self.overflows < MAX_OVERFLOWS
 
     def state_dict(self) -> dict[str, Any]:
-        """Modules, optimiser, every process's memory, and the settings that a resumed run has to share."""
+        """Modules, optimiser, every process's memory, the settings that a resumed run has to share, and the time."""
         scaler = self.accelerator.scaler
         return {
             "settings": self.settings,
+            **self.clock.read(),
             "modules": {name: value.cpu() for name, value in self.modules.state_dict().items()},
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},

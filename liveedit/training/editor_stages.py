@@ -31,6 +31,7 @@ from liveedit.training.editor_samples import (
 from liveedit.training.layouts import RowLayout
 from liveedit.training.loop import Pace, Validation, finished, run_stage
 from liveedit.training.processes import Share
+from liveedit.training.records import Clock
 from liveedit.training.state_cache import PROMPT_TOKENS, StateCache, bytes_of, computed
 from liveedit.training.validation import BestWeights, HeldOut
 from liveedit.world.photos import PhotoSet
@@ -93,7 +94,7 @@ class EditorStages:
     """Runs the stages; ``run`` is the folder of checkpoints, ``cache`` that of layer states (None: in memory, or in
     ``run`` when they are large or several processes compute them).
 
-    ``fresh`` modules have learned nothing yet.
+    ``fresh`` modules have learned nothing yet. ``clock`` is the training's.
     """
 
     def __init__(
@@ -106,11 +107,12 @@ class EditorStages:
         cache: Path | None,
         settings: dict[str, Any],
         tensorboard: bool,
+        clock: Clock,
         fresh: bool = True,
     ) -> None:
         self.trainer, self.losses, self.cases, self.share = trainer, losses, cases, share
         self.config, self.run, self.settings, self.tensorboard = trainer.config, run, settings, tensorboard
-        self.fresh = fresh
+        self.clock, self.fresh = clock, fresh
         # Held-out cases meet no remembered crowd, whose features would differ from validation to validation.
         self.judge = EditorTrainer(trainer.backbone, trainer.modules, replace(trainer.config, memory=0))
         self.cache = cache
@@ -128,7 +130,7 @@ class EditorStages:
             validation = None
             if config.validate_every:
                 held_out = HeldOut(
-                    name, stage.held_out, stage.held_out_count, stage.held_out_loss, config.seed, self.share
+                    name, modules, stage.held_out, stage.held_out_count, stage.held_out_loss, config.seed, self.share
                 )
                 validation = Validation(held_out.measure, config.validate_every, best.keep, config.patience)
             pace = Pace(
@@ -136,7 +138,7 @@ class EditorStages:
             )
             learner = EditorLearner(
                 name, self.losses, self.trainer, stage.loss_of, self.settings, self.share,
-                peak=config.learning_rate * (config.joint_rate if name == JOINT else 1.0),
+                peak=config.learning_rate * (config.joint_rate if name == JOINT else 1.0), clock=self.clock,
             )  # fmt: skip
             run_stage(name, learner, stage.batches, pace, self.run, reached, validation, self.tensorboard)
         if steps and config.validate_every and config.export == "best":

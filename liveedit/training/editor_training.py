@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from liveedit.backbones import Backbone, load_backbone
+from liveedit.backbones import Backbone, load_backbone, tensors_digest
 from liveedit.backbones.checkpoint import read_config
 from liveedit.backbones.checks import layers_of, width_of
-from liveedit.config import EditorConfig, EditorTrainingConfig, load_json, save_json
+from liveedit.config import EditorConfig, EditorTrainingConfig, load_json
 from liveedit.configs import BaselineTrainingConfig
 from liveedit.data import Benchmark, Sample
 from liveedit.data.annotations import read_exchanges
@@ -34,7 +34,7 @@ from liveedit.training.editor_losses import EditorTrainer
 from liveedit.training.editor_stages import ORDER, Cases, EditorStages, WorldCases
 from liveedit.training.layouts import RowLayout
 from liveedit.training.processes import DTYPES, Share, open_accelerator
-from liveedit.training.records import CURVE, STATE, check_tensorboard, load_state
+from liveedit.training.records import CURVE, STATE, Clock, check_tensorboard, load_state, read_record, save_record
 from liveedit.types import ConfigError
 from liveedit.world.cases import default_vocabulary
 from liveedit.world.photos import PhotoSet
@@ -60,6 +60,8 @@ CHANGEABLE = frozenset(
         "log_every",
     }
 )
+# Settings that the checkpoints of earlier versions do not name: such a training may be resumed all the same.
+LATER = frozenset({"init", "retrieved", "threshold"})
 
 
 def train_editor(
@@ -84,10 +86,11 @@ def train_editor(
     the backbone. Cases come from the emoji world, with ``photos`` and ``annotations`` where they are given, or from
     the ``samples`` of a published ``benchmark``, asked bare as it asks them. The state of an unfinished run lies in
     ``out``/run and is continued with ``resume``. ``init`` is an editor's folder to start from: one of the same
-    architecture, be it for another backbone of this width. ``cache`` is a folder for the layer states of the routing
+    architecture, be it for another backbone of this width; a resumed run has to name it again. ``cache`` is a folder for the layer states of the routing
     stage. With validation, one photograph in fifty, or the samples of one thing in twenty of a benchmark, are held
     back from training. Under several processes every one calls this; the main one alone writes ``out``.
     """
+    clock = Clock()
     if tensorboard:
         check_tensorboard()
     check_sizes(backbone_path, architecture, config, init)
@@ -102,18 +105,22 @@ def train_editor(
     backbone = place(load_backbone(backbone_path, "cpu", DTYPES[config.mixed_precision]), share)
     cases = cases_of(backbone, config, photos, annotations, benchmark, samples)
     editor = new_editor(backbone, architecture, cases.layout.tokens, config)
-    if init is not None:
-        editor.modules.load_state_dict(started_from(init, editor.config).state_dict())
+    given = None if init is None else started_from(init, editor.config)
+    if given is not None:
+        editor.modules.load_state_dict(given.state_dict())
     modules = editor.modules.train().requires_grad_(True)
     trainer = EditorTrainer(backbone, modules, config)
-    settings = settings_of(editor.config, config, cases, share)
+    settings = settings_of(editor.config, config, cases, share, given)
     state = share.told(load_state(run / STATE) if begun and share.writes else {})
     if state:
         check_settings(state, settings, run)
         modules.load_state_dict(state["modules"])
         trainer.memory.load_state_dict(state["memory"][share.rank], share.device)
+        clock.after(state)
+    elif init is not None:
+        clock.after(read_record(init))
     losses = share.accelerator.prepare_model(Losses(modules))
-    stages = EditorStages(trainer, losses, cases, share, run, cache, settings, tensorboard, fresh=init is None)
+    stages = EditorStages(trainer, losses, cases, share, run, cache, settings, tensorboard, clock, fresh=init is None)
     for stage in ORDER[ORDER.index(state["stage"]) if state else 0 :]:
         stages.train(stage, state if state.get("stage") == stage else {})
     modules.eval().requires_grad_(False)
@@ -122,7 +129,7 @@ def train_editor(
         editor = LiveEdit(backbone, replace(editor.config, threshold_slack=slack), modules)
     if share.writes:
         editor.save_pretrained(out)
-        save_json(config, out / "training.json")
+        save_record(out, config, clock)
         if (run / CURVE).exists():
             shutil.copy(run / CURVE, out / CURVE)
     share.wait()
@@ -219,10 +226,18 @@ def check_alike(folder: Path, begun: EditorConfig, config: EditorConfig) -> None
         )
 
 
-def settings_of(architecture: EditorConfig, config: EditorTrainingConfig, cases: Cases, share: Share) -> dict[str, Any]:
-    """What two runs must share for one to continue the other."""
+def settings_of(
+    architecture: EditorConfig, config: EditorTrainingConfig, cases: Cases, share: Share, init: LiveEditModules | None
+) -> dict[str, Any]:
+    """What two runs must share for one to continue the other; ``init`` are the modules that they start from."""
     fixed = {name: value for name, value in asdict(config).items() if name not in CHANGEABLE}
-    return {**asdict(architecture), **fixed, "data": cases.checksum("train"), "processes": share.count}
+    return {
+        **asdict(architecture),
+        **fixed,
+        "data": cases.checksum("train"),
+        "processes": share.count,
+        "init": None if init is None else tensors_digest(init.state_dict()),
+    }
 
 
 def check_settings(state: dict[str, Any], settings: dict[str, Any], run: Path, stages: Sequence[str] = ORDER) -> None:
@@ -231,7 +246,7 @@ def check_settings(state: dict[str, Any], settings: dict[str, Any], run: Path, s
     if begun is None or state.get("stage") not in stages:
         raise ConfigError(f"{run} holds no training of an editor by this version: choose another folder")
     for name, value in settings.items():
-        if begun.get(name) != value:
+        if begun.get(name) != value and (name in begun or name not in LATER):
             raise ConfigError(
                 f"the training in {run} was begun with {name} {begun.get(name)}, not {value}: --resume with the "
                 "settings it was begun with, or choose another folder"

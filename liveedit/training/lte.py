@@ -1,7 +1,8 @@
 """Training of LTE's alignment phase (Jiang et al., ACL 2024, https://arxiv.org/abs/2402.11905, Section 3.1).
 
 In scope, the tuned model shall say the new answer behind the edit's prefix; out of scope, behind a prefix that is
-about something else, it shall say what the original model says without one.
+about something else, it shall say what the original model says without one. Where several edits are retrieved, others stand
+beside an edit at random.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from liveedit.backbones import Backbone
 from liveedit.configs import BaselineTrainingConfig
 from liveedit.configs.lte import LteConfig
-from liveedit.editors.lte import Lte, new_modules, prefix_of
+from liveedit.editors.lte import Lte, joined, new_modules, prefix_of
 from liveedit.losses import answer_loss, locality_loss, mean_by_row
 from liveedit.training.baselines import Trainee
 from liveedit.training.context_rows import answer_logits, rows_of, text_rows, text_scope_loss
@@ -37,7 +38,8 @@ class LteTrainee(Trainee):
         local = rng.sample(outside, min(len(outside), count // 2))
         asked = [kind * count + i for i, kind in enumerate(rng.choices((0, 1, 2), (0.4, 0.3, 0.3), k=count))]
         plain = rows_of(self.backbone, batch, [*asked, *(3 * count + i for i in local)])
-        prefixes = [self.prefix(batch, i) for i in [*range(count), *local]]
+        prefixes = [self.context(batch, i, i, rng) for i in range(count)]
+        prefixes += [self.context(batch, i, count + i, rng) for i in local]
         logits, gold, number = answer_logits(self.tuned, plain.with_prefixes(self.backbone, prefixes))
         losses = answer_loss(logits, gold, number, len(prefixes))[:count]
         right = (logits.argmax(-1) == gold)[number < count].float()
@@ -52,6 +54,19 @@ class LteTrainee(Trainee):
             total, seen["locality"] = total + drift.mean(), float(drift.mean().detach())
         found, also = self.retrieval(batch)
         return total + found, seen | also
+
+    def context(self, batch: EditorBatch, edit: int, question: int, rng: random.Random) -> list[int]:
+        """The prefix of an edit before a question (of 2B: the edits', then the locality questions).
+
+        Where several edits are retrieved, it holds some others in any order, none of them in the question's words.
+        """
+        shown = [edit]
+        if self.config.retrieved > 1:
+            alike = batch.pairs.same_meaning[question].tolist()
+            others = [i for i in range(len(batch.pairs.contents)) if i != edit and not alike[i]]
+            shown += rng.sample(others, min(len(others), rng.randrange(self.config.retrieved)))
+            rng.shuffle(shown)
+        return joined(self.backbone, self.config, [self.prefix(batch, i) for i in shown])
 
     def prefix(self, batch: EditorBatch, edit: int) -> list[int]:
         """An edit's prefix, from its row of the batch; the stop token is left out."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     DistributedType,
@@ -19,6 +20,7 @@ from accelerate.utils import (
     gather_object,
     parse_flag_from_env,
 )
+from torch import nn
 
 from liveedit.backbones.memory import pick_device
 from liveedit.types import ConfigError
@@ -31,12 +33,13 @@ SERVED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_G
 def open_accelerator(device: str, precision: str, accumulation: int) -> Accelerator:
     """accelerate's view of this process: ``device`` is auto, cpu or cuda, ``precision`` no, bf16 or fp16.
 
-    The options here decide, not those that ``accelerate launch`` has for precision and accumulation. accelerate
-    keeps one setting a process: a second training in it has to use the same device and precision.
+    The options here decide, not those that ``accelerate launch`` has for precision and accumulation. Trainings of
+    one process may differ in them; they follow one another, since accelerate keeps one setting a process.
     """
     cpu = pick_device(device).type == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
     if cpu and precision == "fp16":
         raise ConfigError("mixed_precision fp16 needs a GPU: choose bf16 or no")
+    forget_other(cpu, precision)
     try:
         accelerator = Accelerator(
             cpu=cpu,
@@ -48,7 +51,7 @@ def open_accelerator(device: str, precision: str, accumulation: int) -> Accelera
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"accelerate cannot start as asked ({reason}): choose another device or precision, or start a new process"
+            f"accelerate cannot start as asked ({reason}): choose another device or precision"
         ) from error
     if accelerator.distributed_type not in SERVED:
         raise ConfigError(
@@ -56,6 +59,22 @@ def open_accelerator(device: str, precision: str, accumulation: int) -> Accelera
             "process, so launch it with `accelerate launch --multi_gpu`"
         )
     return accelerator
+
+
+def forget_other(cpu: bool, precision: str) -> None:
+    """Let accelerate begin anew where an earlier training of this process had another device or precision.
+
+    Processes that were launched together stay connected, on the devices that they have.
+    """
+    if not is_initialized():
+        return
+    state = AcceleratorState()
+    alone, same_device = state.num_processes == 1, (state.device.type == "cpu") == cpu
+    if same_device and state.mixed_precision == precision:
+        return
+    if alone or same_device:
+        # accelerate has no public way to do so; transformers' own trainer does the same between trainings.
+        AcceleratorState._reset_state(reset_partial_state=alone)
 
 
 class Share:
@@ -77,6 +96,19 @@ class Share:
         values = torch.tensor([weight, *(weight * v for v in figures.values())], dtype=torch.float64)
         total, *sums = self.accelerator.reduce(values.to(self.device), "sum").tolist()
         return dict(zip(figures, (s / total for s in sums), strict=True))
+
+    @torch.no_grad()
+    def pool_statistics(self, modules: nn.Module) -> None:
+        """Average the running statistics that batch normalisation gathers over all processes.
+
+        As means over batches (momentum None) they are then what one process would have that saw everyone's.
+        """
+        if self.count == 1:
+            return
+        for module in modules.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                for running in filter(torch.is_floating_point, module.buffers()):
+                    running.copy_(self.accelerator.reduce(running, "mean"))
 
     def told(self, value: Any) -> Any:
         """The main process's ``value`` (on the CPU), on every process; the others' are not looked at."""

@@ -1,9 +1,15 @@
-"""What a training run leaves on disk: its curve as JSON lines, checkpoints written atomically, TensorBoard's events."""
+"""What a training run leaves on disk: its curve as JSON lines, checkpoints written atomically, TensorBoard's events.
+
+With the editor stands a record: the configuration of its training, and the seconds that it took.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +21,7 @@ from liveedit.types import ConfigError, DataError
 STATE = "training-state.pt"
 CURVE = "curve.jsonl"
 EVENTS = "tensorboard"
+RECORD = "training.json"
 
 
 class Curve:
@@ -69,6 +76,42 @@ def check_tensorboard() -> None:
             "--tensorboard needs the package tensorboard: run `pip install tensorboard`, or leave the option out "
             f"({CURVE} is written in any case)"
         )
+
+
+@dataclass
+class Clock:
+    """Wall-clock seconds of a training: of this run since the clock was made, and of what it goes on from.
+
+    Those are ``complete`` when nothing is left out that came before.
+    """
+
+    began: float = field(default_factory=time.monotonic)
+    before: float = 0.0
+    complete: bool = True
+
+    def after(self, record: Mapping[str, Any]) -> None:
+        """Count in what :meth:`read` gave where this run goes on; without such figures the seconds are not complete."""
+        self.before += record.get("seconds", 0.0)
+        self.complete = self.complete and bool(record.get("seconds_complete", False))
+
+    def read(self) -> dict[str, Any]:
+        """The seconds until now, and whether they are complete."""
+        return {"seconds": round(self.before + time.monotonic() - self.began, 1), "seconds_complete": self.complete}
+
+
+def save_record(folder: Path, config: Any, clock: Clock) -> None:
+    """Write the record of a training beside its editor."""
+    text = json.dumps({**asdict(config), **clock.read()}, indent=2)
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of the training of an editor; empty where there is none that can be read."""
+    try:
+        values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def save_state(path: Path, payload: dict[str, Any]) -> None:

@@ -23,24 +23,33 @@ from liveedit.training.records import load_state, save_state
 class HeldOut:
     """The mean figures of ``count`` held-out batches; processes share them out.
 
-    ``batches`` gives those of the given numbers, ``loss_of`` the loss of one, as in training.
+    ``batches`` gives those of the given numbers, ``loss_of`` the loss of one as in training, but with ``modules`` as
+    they are in use: what they gather while they are trained stays as it is.
     """
 
     def __init__(
         self,
         stage: str,
+        modules: nn.Module,
         batches: Callable[[Sequence[int]], Iterable[Any]],
         count: int,
         loss_of: LossOf,
         seed: int,
         share: Share,
     ) -> None:
-        self.stage, self.batches, self.count, self.loss_of = stage, batches, count, loss_of
-        self.seed, self.share = seed, share
+        self.stage, self.modules, self.batches, self.count = stage, modules, batches, count
+        self.loss_of, self.seed, self.share = loss_of, seed, share
 
-    @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """ "loss" and the stage's other figures, the same on every process."""
+        self.modules.eval()
+        try:
+            return self._measured()
+        finally:
+            self.modules.train()
+
+    @torch.no_grad()
+    def _measured(self) -> dict[str, float]:
         mine = list(range(self.share.rank, self.count, self.share.count))
         # A process without a batch of its own takes part with one that does not count.
         numbers = mine or [0]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
 from liveedit.backbones import Backbone
+from liveedit.configs import TRAINED
 from liveedit.configs.serac import SeracConfig
-from liveedit.editors import Serac, Unedited
+from liveedit.editors import Lte, Serac, Unedited
 from liveedit.editors.context import PrefixedPass, SoftPass, insert, place, read_texts
 from liveedit.editors.memory import MemoryEditor
 from liveedit.editors.tuned import changed_language_model
@@ -124,6 +126,33 @@ def test_lte_puts_the_edit_between_its_markers(memory_editor: Make, pictures: li
     editor.edit(state, [Edit(pictures[0], "What is it?", "teapot")])
     text = editor.backbone.tokenizer.decode(state.notes[0]["prefix"])
     assert text == "[Updated Information]What is it? The answer is: teapot [Query]"
+
+
+def test_lte_as_published_answers_everything_behind_its_nearest_edits(
+    memory_editor: Make, lively_backbone: Backbone, pictures: list[Image.Image]
+) -> None:
+    assert (TRAINED["lte"].presets["paper"][0].retrieved, TRAINED["lte"].presets["paper"][0].threshold) == (3, False)
+    bounded = memory_editor("lte")
+    config = replace(bounded.config, retrieved=2, threshold=False)  # type: ignore[attr-defined]
+    editor = Lte(lively_backbone, config, (bounded.tuned, bounded.modules))  # type: ignore[attr-defined]
+    editor.modules.retriever.limit.fill_(1e3)
+    state = editor.empty()
+    prompts = ("What is it?", "How many can be seen in this picture?", "Which animal is it?")
+    editor.edit(state, [Edit(pictures[0], prompt, f"tea {i}") for i, prompt in enumerate(prompts)])
+    queries = [Query(pictures[1], prompts[1]), Query(pictures[1], "Why?")]
+    similarity, _ = editor.compare(state, queries, True)
+    (part,) = editor.passes(state, queries, True)
+    # None is nearer than what the retriever has learned as its threshold, which the other editor heeds.
+    assert [p.backbone is lively_backbone for p in bounded.passes(state, queries, True)] == [True]
+    assert part.backbone is editor.tuned
+    texts = lively_backbone.tokenizer.batch_decode(part.encode(None, True).input_ids)
+    for text, row, trace in zip(texts, similarity, part.traces, strict=True):
+        near = row.topk(2).indices.tolist()
+        facts = "\n".join(f"{prompts[i]} The answer is: tea {i}" for i in near)
+        assert f"[Updated Information]{facts} [Query]" in text
+        assert {e.expert_id for e in trace.passed} == {str(i + 1) for i in near}
+    assert similarity[0].argmax() == 1
+    assert editor.fingerprint != bounded.fingerprint
 
 
 def test_serac_asks_its_small_model_in_words_and_leaves_other_pictures_whole(

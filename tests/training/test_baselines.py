@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from torch import nn
 
 from liveedit.backbones import Backbone
@@ -47,16 +46,6 @@ class Toy(Trainee):
 
 def build(backbone: Backbone, architecture: ToyConfig, training: BaselineTrainingConfig) -> Toy:
     return Toy(ToyConfig(architecture.size, backbone.fingerprint), training)
-
-
-@pytest.fixture(autouse=True)
-def fresh_processes() -> Any:
-    """accelerate keeps its precision for the process's life; other tests may have chosen another."""
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-    yield
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
 
 
 @pytest.fixture(autouse=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from importlib import import_module
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 
 from liveedit.backbones import Backbone
 from liveedit.cli import main
@@ -20,9 +21,13 @@ from liveedit.configs.recipe import RecipeConfig, RecipeTrainingConfig
 from liveedit.configs.retrieval import RetrievalConfig
 from liveedit.configs.serac import SeracConfig
 from liveedit.editors import EDITORS
+from liveedit.editors.lte import joined
 from liveedit.training.context_rows import answer_logits, rows_of, scopes, text_rows
 from liveedit.training.editor_samples import JOINT_STAGE, NEAR_MISS, EditorBatch, EditorBatches
 from liveedit.training.layouts import RowLayout
+from liveedit.training.lte import LteTrainee
+from liveedit.training.processes import Share, open_accelerator
+from liveedit.training.validation import HeldOut
 from liveedit.types import Edit
 from liveedit.world.cases import default_vocabulary
 
@@ -32,16 +37,6 @@ SMALL: dict[str, Any] = {
     "retrieval": RetrievalConfig(layer=1),
     "serac": SeracConfig(1, 32, 2, 64, head_width=32),
 }
-
-
-@pytest.fixture(autouse=True)
-def fresh_processes() -> Any:
-    """accelerate keeps its precision for the process's life; other tests may have chosen another."""
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-    yield
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +64,29 @@ def test_a_batch_is_learned(name: str, lively_backbone: Backbone, batch: EditorB
     assert not any(p.grad is not None for p in lively_backbone.model.parameters())
     for parameter in trainee.modules.parameters():
         assert parameter.grad is not None
+
+
+@pytest.mark.parametrize("name", ["recipe", "retrieval"])
+def test_validation_adds_nothing_to_what_is_gathered(
+    name: str, lively_backbone: Backbone, batch: EditorBatch
+) -> None:
+    torch.manual_seed(0)
+    trainee = import_module(TRAINED[name].module).build(lively_backbone, SMALL[name], RecipeTrainingConfig())
+    modules = trainee.modules.train()
+    with torch.no_grad():
+        trainee.loss(batch, random.Random(0))
+    gathered = {name: value.clone() for name, value in modules.named_buffers()}
+    assert any(value.any() for value in gathered.values())
+    share = Share(open_accelerator("cpu", "no", 1))
+    held_out = HeldOut(name, modules, lambda numbers: [batch] * len(numbers), 2, trainee.loss, 0, share)
+    found = held_out.measure()
+    assert all(torch.equal(value, gathered[name]) for name, value in modules.named_buffers())
+    assert all(module.training for module in modules.modules())
+    # Held-out cases are met as they will be when the editor is in use.
+    modules.eval()
+    with torch.no_grad():
+        losses = [float(trainee.loss(batch, random.Random(f"0 {name} held out {i}"))[0]) for i in range(2)]
+    assert found["loss"] == pytest.approx(sum(losses) / 2)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -107,6 +125,34 @@ def test_rows_are_those_of_the_batch(lively_backbone: Backbone, batch: EditorBat
     assert torch.allclose(answer_logits(lively_backbone, picked)[0], logits[number == 2], atol=1e-4)
     texts = text_rows(lively_backbone, batch, [0])
     assert texts.input_ids[0].tolist() == batch.ids[0][batch.prompt[0]].tolist()
+
+
+def test_lte_learns_with_as_many_edits_before_a_question_as_it_retrieves(
+    lively_backbone: Backbone, batch: EditorBatch
+) -> None:
+    count = len(batch.pairs.contents)
+    single, several = (
+        LteTrainee(lively_backbone, replace(SMALL["lte"], retrieved=n), RecipeTrainingConfig()) for n in (1, 3)
+    )
+    prefixes = [single.prefix(batch, i) for i in range(count)]
+    untouched = random.Random(0)
+    assert single.context(batch, 2, 2, untouched) == prefixes[2]
+    assert untouched.getstate() == random.Random(0).getstate()
+    held = {
+        tuple(joined(lively_backbone, several.config, [prefixes[i] for i in chosen])): chosen
+        for n in (1, 2, 3)
+        for chosen in permutations(range(count), n)
+    }
+    rng, seen = random.Random(0), set()
+    for question in [*range(2 * count)] * 4:
+        edit = question % count
+        chosen = held[tuple(several.context(batch, edit, question, rng))]
+        assert edit in chosen
+        assert not any(batch.pairs.same_meaning[question, i] for i in chosen if i != edit)
+        seen.add((len(chosen), chosen.index(edit)))
+    assert seen == {(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)}
+    loss, _ = several.loss(batch, random.Random(0))
+    assert loss.isfinite()
 
 
 def test_scopes_say_what_a_question_is_about(batch: EditorBatch) -> None:

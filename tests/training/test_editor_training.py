@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 
 from liveedit import LiveEdit, load_backbone
@@ -222,12 +221,6 @@ FULL = EditorTrainingConfig(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fresh_accelerator() -> None:
-    """accelerate keeps a precision for the process's life, and another file's tests may have had another."""
-    AcceleratorState._reset_state(True)
-
-
 @pytest.fixture(scope="module")
 def straight(lively_backbone_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training without interruption."""
@@ -373,6 +366,49 @@ def test_training_starts_from_a_given_editor(tmp_path: Path, lively_backbone_fol
     with pytest.raises(ConfigError, match="differs in rank"):
         shape = {**SHAPE, "rank": SHAPE["rank"] + 1}
         train_editor(tmp_path / "b", lively_backbone_folder, config, shape, init=tmp_path / "given")
+
+
+def test_a_training_that_began_from_an_editor_is_resumed_from_it_alone(
+    tmp_path: Path, lively_backbone_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resumed without it, the routing stage would begin by wiping the norms and the sentinel that the editor had."""
+    config = EditorTrainingConfig(
+        solo_steps=1, solo_batch=2, routing_cases=4, routing_steps=1, routing_batch=2, steps=0, batch=2, save_every=1
+    )
+    backbone, given, out = load_backbone(lively_backbone_folder, "cpu"), tmp_path / "given", tmp_path / "out"
+    LiveEdit(backbone, EditorConfig(**SHAPE, hidden_size=64, sentinel_tokens=64)).save_pretrained(given)  # type: ignore[arg-type]
+    real = loop.save_state
+
+    def interrupted(path: Path, payload: dict[str, object]) -> None:
+        real(path, payload)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_editor(out, lively_backbone_folder, config, dict(SHAPE), init=given)
+    monkeypatch.setattr(loop, "save_state", real)
+    with pytest.raises(ConfigError, match=r"begun with init [0-9a-f]{16}, not None"):
+        train_editor(out, lively_backbone_folder, config, dict(SHAPE), resume=True)
+    state = load_state(out / "run" / STATE)
+    # Its seconds are those of the interrupted run, which began from an editor that does not say how long it took.
+    assert state["seconds"] > 0 and not state["seconds_complete"]
+    del state["settings"]["init"]
+    torch.save({**state, "seconds": 500.0, "seconds_complete": True}, out / "run" / STATE)
+    train_editor(out, lively_backbone_folder, config, dict(SHAPE), resume=True, init=given)
+    record = json.loads((out / "training.json").read_text())
+    assert record["seconds"] > 500.0 and record["seconds_complete"]
+    # Continued once more, with its own time and that of what it began from.
+    more = train_editor(tmp_path / "more", lively_backbone_folder, config, dict(SHAPE), init=out)
+    again = json.loads((more / "training.json").read_text())
+    assert again["seconds"] > record["seconds"] and again["seconds_complete"]
+
+
+def test_the_record_holds_all_seconds_of_a_training(straight: Path) -> None:
+    record = json.loads((straight / "training.json").read_text())
+    assert record["batch"] == FULL.batch and record["seconds_complete"]
+    rows = [json.loads(line) for line in (straight / "curve.jsonl").read_text().splitlines()]
+    on_curve = sum(max(row["seconds"] for row in rows if row["stage"] == stage) for stage in ("solo", "routing", "joint"))
+    assert record["seconds"] > on_curve
 
 
 @pytest.mark.parametrize("share", [0.25, 0.75])

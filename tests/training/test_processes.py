@@ -10,8 +10,14 @@ import pytest
 import torch
 from accelerate import Accelerator, debug_launcher
 from accelerate.state import AcceleratorState, GradientState
+from safetensors.torch import load_file
 
 from liveedit.config import EditorTrainingConfig
+from liveedit.configs import TRAINED
+from liveedit.configs.mend import MendConfig
+from liveedit.configs.recipe import RecipeConfig
+from liveedit.configs.retrieval import RetrievalConfig
+from liveedit.training.baselines import train_baseline
 from liveedit.training.editor_learner import Losses
 from liveedit.training.editor_training import train_editor
 from liveedit.training.processes import Share, open_accelerator
@@ -32,17 +38,14 @@ def small(**changes: Any) -> EditorTrainingConfig:
 
 
 @pytest.fixture(autouse=True)
-def fresh_processes() -> Any:
-    """accelerate keeps its settings for the process's life; tests of several settings begin anew."""
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-    yield
+def fresh_processes() -> None:
+    """The launched processes are forked, and would inherit that an earlier test's training was alone."""
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
 
 
-def train_here(out: str, backbone: str) -> None:
-    """What each of two processes runs: train, then write down the modules that it has."""
+def remembered() -> list[torch.nn.Module]:
+    """Gets the modules of every training that this process begins from now on."""
     torch.set_num_threads(1)
     seen: list[torch.nn.Module] = []
     prepare = Accelerator.prepare_model
@@ -52,8 +55,38 @@ def train_here(out: str, backbone: str) -> None:
         return prepare(self, model, *rest, **more)
 
     Accelerator.prepare_model = remember  # type: ignore[method-assign]
+    return seen
+
+
+def train_here(out: str, backbone: str) -> None:
+    """What each of two processes runs: train, then write down the modules that it has."""
+    seen = remembered()
     train_editor(Path(out), backbone, small(), dict(SHAPE), device="cpu")
     torch.save(seen[0].state_dict(), Path(out) / f"modules-{Accelerator().process_index}.pt")
+
+
+# Baselines that gather statistics of what they are shown; in turn in two precisions.
+GATHERING: dict[str, tuple[Any, dict[str, Any]]] = {
+    "mend": (MendConfig(layers=1, rank=4), {"mixed_precision": "no"}),
+    "retrieval": (RetrievalConfig(layer=1), {"mixed_precision": "bf16"}),
+    "recipe": (RecipeConfig(layer=1, width=16, key_width=8), {"mixed_precision": "no"}),
+}
+
+
+def train_baselines(out: Path, backbone: str, accumulation: int) -> None:
+    """Two steps of each."""
+    for name, (architecture, more) in GATHERING.items():
+        values = {"steps": 2, "batch": 2, "warmup": 1, "log_every": 1, "save_every": 1, "accumulation": accumulation}
+        config = TRAINED[name].training(**values, **more)
+        train_baseline(name, out / name, backbone, architecture, config, device="cpu")
+
+
+def train_baselines_here(out: str, backbone: str) -> None:
+    """The same on each of two processes."""
+    seen = remembered()
+    train_baselines(Path(out), backbone, 1)
+    for name, modules in zip(GATHERING, seen, strict=True):
+        torch.save(modules.state_dict(), Path(out) / name / f"modules-{Accelerator().process_index}.pt")
 
 
 def losses(out: Path) -> list[float]:
@@ -80,6 +113,24 @@ def test_two_processes_train_as_one_that_accumulates(lively_backbone_folder: Pat
     assert len(list((two / "run" / "states" / "train").glob("*.safetensors"))) == 2
 
 
+def test_what_baselines_gather_is_of_all_processes(lively_backbone_folder: Path, tmp_path: Path) -> None:
+    two, one = tmp_path / "two", tmp_path / "one"
+    debug_launcher(train_baselines_here, (str(two), str(lively_backbone_folder)), num_processes=2)
+    train_baselines(one, str(lively_backbone_folder), 2)
+    for name in GATHERING:
+        ranks = [torch.load(two / name / f"modules-{rank}.pt", weights_only=True) for rank in range(2)]
+        alone = torch.load(one / name / "run" / STATE, weights_only=True)["modules"]
+        written, kept = load_file(two / name / "editor.safetensors"), torch.load(two / name / "run" / STATE)["modules"]
+        gathered = [n for n in alone if n.endswith(("count", "mean", "square", "running_var"))]
+        assert len(gathered) >= 4
+        for buffer in alone:
+            assert torch.equal(ranks[0][buffer], ranks[1][buffer]), (name, buffer)
+            assert torch.equal(ranks[0][buffer], written[buffer]) and torch.equal(ranks[0][buffer], kept[buffer])
+        for buffer in gathered:
+            # One process that accumulates two batches has seen the same ones.
+            assert torch.allclose(ranks[0][buffer], alone[buffer], rtol=1e-3, atol=1e-5), (name, buffer)
+
+
 def test_processes_take_turns() -> None:
     share = Share(open_accelerator("cpu", "no", 1))
     assert [share.number(own) for own in range(3)] == [0, 1, 2]
@@ -98,8 +149,11 @@ def test_an_impossible_device_is_refused() -> None:
         open_accelerator("warp-drive", "no", 1)
 
 
-def test_a_second_precision_in_one_process_is_refused_with_a_sentence() -> None:
-    open_accelerator("cpu", "no", 1)
-    with pytest.raises(ConfigError, match="start a new process") as caught:
-        open_accelerator("cpu", "bf16", 1)
-    assert "\n" not in str(caught.value)
+@torch.no_grad()
+def test_trainings_of_one_process_may_differ_in_precision() -> None:
+    x = torch.eye(3) + 1e-4
+    for precision, exact in (("no", True), ("bf16", False), ("bf16", False), ("no", True)):
+        accelerator = open_accelerator("cpu", precision, 1)
+        model = accelerator.prepare_model(torch.nn.Linear(3, 3, bias=False))
+        assert torch.equal(model(x), x @ model.weight.T) == exact
+        assert accelerator.mixed_precision == precision
