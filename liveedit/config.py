@@ -73,7 +73,9 @@ class BackbonePlacement:
     """Where and in which precision a backbone is loaded; the arguments of ``load_backbone``."""
 
     device: str = option("auto", "auto, cpu or cuda")
-    dtype: str = option("float32", "type of the backbone's weights: float32, bfloat16 or float16")
+    dtype: str = option(
+        "auto", "type of the backbone's weights: float32, bfloat16 or float16; auto is float32, bfloat16 if quantized"
+    )
     device_map: str = option(
         "", "spread the backbone over GPUs, CPU and disk: auto, balanced, balanced_low_0 or sequential (accelerate)"
     )

@@ -7,6 +7,7 @@ cut short or no picture at all. Its size is therefore read and judged before a p
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import warnings
@@ -28,6 +29,10 @@ TILE = 1024
 _ORIENTATION = 0x0112
 # What Pillow raises on damaged data, beyond OSError: decoders differ.
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
+
+# A part of a picture: left, top, right and bottom as shares of its width and height.
+Region = tuple[float, float, float, float]
+WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
 
 # Heat from cold to hot; chosen so that lightness rises evenly and the hue is readable to the colour-blind.
 _RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float32)
@@ -76,17 +81,38 @@ def _opened(source: str | Path | io.BytesIO, name: str, max_side: int) -> Image.
         raise InputError(f"the picture {name} is damaged or incomplete: choose another file") from error
 
 
-def overlay_heatmap(picture: Image.Image, heatmap: np.ndarray, strength: float = 0.65) -> Image.Image:
-    """``picture`` with a heatmap [h, w] of values 0..1 laid over it; the hotter, the more opaque."""
+def overlay_heatmap(
+    picture: Image.Image, heatmap: np.ndarray, region: Region = WHOLE, strength: float = 0.65
+) -> Image.Image:
+    """``picture`` with a heatmap [h, w] of values 0..1 laid over its ``region``; the hotter, the more opaque.
+
+    The region may reach beyond the picture, of which then a part of the heatmap is seen. Outside of it the picture
+    stays as it is.
+    """
     heat = Image.fromarray(np.clip(heatmap, 0.0, 1.0).astype(np.float32))
-    smooth = np.clip(np.asarray(heat.resize(picture.size, Image.Resampling.BICUBIC)), 0.0, 1.0)
+    # Along each side: the pixels that the region covers, and between which places of the heatmap they lie.
+    (x, across), (y, down) = (
+        _covered(side, cells, start, end)
+        for side, cells, start, end in zip(picture.size, heat.size, region[:2], region[2:], strict=True)
+    )
+    box = (across[0], down[0], across[1], down[1])
+    shown = heat.resize((x.stop - x.start, y.stop - y.start), Image.Resampling.BICUBIC, box=box)
+    smooth = np.clip(np.asarray(shown), 0.0, 1.0)
     places = smooth * (len(_RAMP) - 1)
     low = np.minimum(places.astype(int), len(_RAMP) - 2)
     share = (places - low)[..., None]
     colour = _RAMP[low] * (1 - share) + _RAMP[low + 1] * share
     opacity = (strength * (0.35 + 0.65 * smooth))[..., None]
-    mixed = np.asarray(picture.convert("RGB"), np.float32) * (1 - opacity) + colour * opacity
+    mixed = np.array(picture.convert("RGB"), np.float32)
+    mixed[y, x] = mixed[y, x] * (1 - opacity) + colour * opacity
     return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def _covered(side: int, cells: int, start: float, end: float) -> tuple[slice, tuple[float, float]]:
+    """The pixels of a side that ``start`` to ``end`` of it covers, and where among ``cells`` in there they lie."""
+    first, last = max(math.floor(start * side), 0), min(math.ceil(end * side), side)
+    low, high = ((place / side - start) / (end - start) * cells for place in (first, last))
+    return slice(first, last), (max(low, 0.0), min(high, float(cells)))
 
 
 def _check_size(name: str, width: int, height: int, limit: int) -> None:

@@ -264,3 +264,17 @@ def test_the_overlay_keeps_the_size_and_is_strongest_where_hot() -> None:
     hot, cold = got[15, 65], got[35, 5]
     assert hot[0] > 180 > 128 > cold[1]
     assert np.abs(hot - 128).sum() > np.abs(cold - 128).sum()
+
+
+def test_the_overlay_lies_over_its_region() -> None:
+    picture = Image.new("RGB", (80, 40), (128, 128, 128))
+    half = np.asarray(overlay_heatmap(picture, np.ones((2, 2), np.float32), (0.5, 0.25, 1.0, 0.75)), int)
+    changed = (half != 128).any(-1)
+    assert changed[10:30, 40:].all() and changed.sum() == 20 * 40
+    # A region that reaches beyond the picture: the upper of two rows lies outside of it.
+    rows = np.array([[1.0], [0.0]], np.float32)
+    lower, plain = (np.asarray(overlay_heatmap(picture, *row), int) for row in ((rows, (0, -1, 1, 1)), (rows[1:],)))
+    assert np.array_equal(lower[20:], plain[20:])
+    assert lower[0, 0, 1] > plain[0, 0, 1] + 20
+    line = overlay_heatmap(Image.new("RGB", (2, 2)), np.ones((2, 2), np.float32), (0.4, 0.4, 0.6, 0.6))
+    assert line.size == (2, 2)

@@ -69,7 +69,8 @@ def analyse(
 
 
 def note_of(found: Attribution) -> str:
-    """How a heatmap was made, in two lines: method and target, forward passes and seconds."""
+    """How a heatmap was made, a line each: method and target, forward passes and seconds, what the model never saw."""
     passes = "forward pass" if found.forwards == 1 else "forward passes"
     labels = f"{METHODS[found.method].label}, {TARGETS[found.target].label.lower()}"
-    return f"{labels}\n{found.forwards} {passes}, {found.seconds:.2f} s"
+    cropped = "\nwithout colour: cropped away" if found.cropped else ""
+    return f"{labels}\n{found.forwards} {passes}, {found.seconds:.2f} s{cropped}"

@@ -1,9 +1,8 @@
 """A picture of which parts are taken away, as the model's own pixel values and differentiable in the mask.
 
-Where a region of the picture ends up among a model's pixel values is the business of its processor: it resizes,
-crops, tiles or cuts into patches. All of that only moves and mixes neighbours, so two pictures whose brightness
-is their horizontal and their vertical place, sent through the processor, tell of every pixel value where in the
-picture it comes from. A mask can then be laid over the pixel values of any model, without a line for any of them.
+A mask is laid over the pixel values by where in the picture they come from (:mod:`liveedit.attribution.places`), which
+fits any model. It covers the part of the picture that the model sees: of what its processor crops away there is
+nothing to take.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn import functional as F
 
+from liveedit.attribution.places import pixel_values, places_of
 from liveedit.backbones import Backbone
 from liveedit.types import BackboneError, InputError
 
@@ -32,21 +32,28 @@ def blurred(picture: Image.Image) -> Image.Image:
 
 
 class MaskedPicture:
-    """m * picture + (1 - m) * ``removed``, for masks m (arXiv 1704.03296, Section 3.1)."""
+    """m * picture + (1 - m) * ``removed``, for masks m (arXiv 1704.03296, Section 3.1) over its ``region``."""
 
     def __init__(self, backbone: Backbone, picture: Image.Image, removed: Image.Image) -> None:
+        if max(picture.size) > WIDEST * min(picture.size):
+            raise InputError("the picture is too narrow to explain: choose one of other proportions")
         whole = picture.convert("RGB")
-        self.clean = _pixel_values(backbone, whole)
-        self.removed = _pixel_values(backbone, removed)
-        self.places = _places(backbone, whole.size)
+        self.clean = pixel_values(backbone, whole)
+        self.removed = pixel_values(backbone, removed)
+        places = places_of(backbone, whole.size)
+        self.region = places.region
+        left, top, right, bottom = self.region
+        at = places.at.flatten(0, -2)
+        # From -1 to 1 over the region.
+        self.places = 2 * ((at - at.new_tensor([left, top])) / at.new_tensor([right - left, bottom - top])) - 1
         if self.clean.shape != self.removed.shape:
             raise BackboneError("this model cuts pictures of one size differently: choose noise on tokens instead")
 
     def under(self, masks: torch.Tensor, smooth: bool = False, shift: tuple[float, float] = (0.0, 0.0)) -> torch.Tensor:
         """Pixel values [B * n, ...] of the picture under B masks [B, h, w], 1 where it is kept and 0 where removed.
 
-        A mask's cells have hard edges or, if ``smooth``, pass into each other; ``shift`` moves the masks right and
-        down, in cells.
+        The masks lie over ``region``. A mask's cells have hard edges or, if ``smooth``, pass into each other;
+        ``shift`` moves the masks right and down, in cells.
         """
         count, height, width = masks.shape
         moved = self.places - self.places.new_tensor([2 * shift[0] / width, 2 * shift[1] / height])
@@ -58,28 +65,3 @@ class MaskedPicture:
             align_corners=False,
         ).view(count, *self.clean.shape)
         return torch.lerp(self.removed.expand_as(kept), self.clean.expand_as(kept), kept).flatten(0, 1)
-
-
-def _pixel_values(backbone: Backbone, picture: Image.Image) -> torch.Tensor:
-    """One picture's pixel values [n, ...] in float32."""
-    pixels = backbone.encode([picture], ["?"]).pixel_values
-    if pixels is None:
-        raise InputError("there is no picture to explain: choose one")
-    return pixels.float()
-
-
-def _places(backbone: Backbone, size: tuple[int, int]) -> torch.Tensor:
-    """Where in the picture each pixel value comes from: [values, 2], x then y, from -1 to 1 over its sides."""
-    width, height = size
-    if max(size) > WIDEST * min(size):
-        raise InputError("the picture is too narrow to explain: choose one of other proportions")
-    black, white = (_pixel_values(backbone, Image.new("RGB", size, colour)) for colour in ("black", "white"))
-    found = []
-    for across, side in ((True, width), (False, height)):
-        ramp = np.linspace(0, 255, side).round().astype(np.uint8)
-        grey = np.broadcast_to(ramp[None, :] if across else ramp[:, None], (height, width))
-        share = (_pixel_values(backbone, Image.fromarray(grey.copy()).convert("RGB")) - black) / (white - black)
-        # Pixel i of n has its centre at (i + 1/2) / n; what the processor padded comes from nowhere.
-        share = torch.nan_to_num(share.clamp(0, 1), nan=0.5)
-        found.append((share * (side - 1) + 0.5) / side)
-    return (2 * torch.stack(found, dim=-1) - 1).flatten(0, -2)

@@ -35,7 +35,9 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "tokens": Method("Noise on tokens", "noise on the states of visual tokens: fast; for models of the LLaVA family"),
+    "tokens": Method(
+        "Noise on tokens", "noise on the states of visual tokens: fast; where these lie on a grid over the picture"
+    ),
     "occlusion": Method("Occlusion", "a window of the mean colour moves over the picture", mean_colour, occlusion),
     "ablation": Method("Ablation", "each of 64 patches takes the mean colour in turn", mean_colour, ablation),
     "mask": Method("Learned mask", "the smallest smooth region whose blurring counts most", blurred, learned_mask),
@@ -98,7 +100,7 @@ def _on_tokens(
     found = token_noise(editor, instances, [target.function(editor, i) for i in instances], seed)
     seconds = (time.perf_counter() - start) / len(instances)
     told(len(instances), len(instances))
-    return [Attribution(scores, "tokens", name, value, 1, seconds) for scores, value in found]
+    return [Attribution(scores, "tokens", name, value, 1, seconds, region) for scores, region, value in found]
 
 
 def _on_pixels(editor: LiveEdit, instance: Instance, method: str, target: str, seed: int, told: Told) -> Attribution:
@@ -110,4 +112,4 @@ def _on_pixels(editor: LiveEdit, instance: Instance, method: str, target: str, s
     with torch.no_grad():
         value = float(score(picture.clean)[0])
     scores = how.explain(picture, score, seed, told).float().cpu().numpy()
-    return Attribution(scores, method, target, value, score.forwards, time.perf_counter() - start)
+    return Attribution(scores, method, target, value, score.forwards, time.perf_counter() - start, picture.region)

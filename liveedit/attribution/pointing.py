@@ -21,6 +21,7 @@ from liveedit.attribution.methods import attribute, fits
 from liveedit.attribution.result import Attribution
 from liveedit.attribution.targets import TARGETS, Instance, Score, score_of
 from liveedit.editors import LiveEdit
+from liveedit.pictures import WHOLE, Region
 from liveedit.types import Edit, Query
 from liveedit.world.pointing import PointingCase
 
@@ -30,12 +31,16 @@ LINEAR = ("occlusion", "ablation")
 LEAST_FALL = 0.1  # in the unit of the target; where removing everything costs less, a curve would show noise
 
 
-def hit(scores: np.ndarray, mask: NDArray[np.bool_]) -> float:
-    """1 where the centre of the hottest cell of ``scores`` [h, w] lies on the ``mask`` [H, W]; ties share."""
+def hit(scores: np.ndarray, mask: NDArray[np.bool_], region: Region = WHOLE) -> float:
+    """1 where the centre of the hottest cell of ``scores`` [h, w] lies on the ``mask`` [H, W]; ties share.
+
+    The scores lie over the ``region`` of the mask's picture.
+    """
     height, width = scores.shape
+    left, top, right, bottom = region
     rows, columns = np.nonzero(scores == scores.max())
-    y = ((rows + 0.5) / height * mask.shape[0]).astype(int)
-    x = ((columns + 0.5) / width * mask.shape[1]).astype(int)
+    y = ((top + (rows + 0.5) / height * (bottom - top)) * mask.shape[0]).astype(int)
+    x = ((left + (columns + 0.5) / width * (right - left)) * mask.shape[1]).astype(int)
     return float(mask[y, x].mean())
 
 
@@ -113,7 +118,7 @@ def measure_case(
                 {
                     "method": one.method,
                     "target": target,
-                    "hit": hit(one.scores, case.mask),
+                    "hit": hit(one.scores, case.mask, one.region),
                     "deletion": deletion,
                     "random": random,
                     "forwards": one.forwards,
@@ -138,5 +143,6 @@ def _sum_of(
         sum(sign * one.value for one, _, sign in parts),
         sum(one.forwards for one, _, _ in parts),
         sum(one.seconds for one, _, _ in parts),
+        parts[0][0].region,
     )
     return whole, sum(seconds for _, seconds, _ in parts)

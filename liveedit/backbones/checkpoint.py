@@ -13,14 +13,21 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForImageTextToText
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    StrictDataclassError,
+)
+from safetensors import SafetensorError, safe_open
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.utils import cached_file
 
 from liveedit.backbones.base import tensors_digest
-from liveedit.backbones.checks import check_config
+from liveedit.backbones.checks import KINDS, check_config
 from liveedit.types import BackboneError
 
 WEIGHTS = "model.safetensors"
@@ -30,8 +37,9 @@ INDEX = "model.safetensors.index.json"
 def read_config(name: str | Path) -> Any:
     """The configuration of a folder, a ``config.json`` or a hub id; no weights are looked at.
 
-    Raises :class:`BackboneError` when there is none, or when the model is not a decoder-only vision-language model
-    that marks its picture with placeholder tokens.
+    Raises :class:`BackboneError` when there is none, when the hub does not show it to whoever asks, when the model's
+    type is none of transformers' own (code that lies beside a model is never run), or when the model is not a
+    decoder-only vision-language model that marks its picture with placeholder tokens.
     """
     path = Path(name)
     local = path.exists()
@@ -40,19 +48,43 @@ def read_config(name: str | Path) -> Any:
             f"there is no backbone at {name}: check the path, or train one with `python -m liveedit pretrain`"
         )
     try:
-        config = AutoConfig.from_pretrained(str(name), local_files_only=local)
-    except (OSError, ValueError, KeyError) as error:
-        if not local:
-            raise BackboneError(
-                f"there is no folder {name}, and no model of that name is cached: check the path, or allow downloads "
-                "(HF_HUB_OFFLINE=0 and a network)"
-            ) from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BackboneError(
-            f"the backbone {name} cannot be loaded ({reason}): its configuration is missing or damaged"
-        ) from error
+        config = AutoConfig.from_pretrained(str(name), local_files_only=local, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        raise BackboneError(_why_no_config(str(name), local, error)) from error
     check_config(config, str(name))
     return config
+
+
+def _why_no_config(name: str, local: bool, error: Exception) -> str:
+    """What is wrong with a configuration that could not be had or read, and what to do."""
+    cause = error.__cause__
+    if isinstance(cause, RepositoryNotFoundError) or (
+        isinstance(cause, HfHubHTTPError) and cause.response.status_code in (401, 403)
+    ):
+        return (
+            f"there is no folder {name}, and no hub repository of that name is open to you: check the name, or ask for "
+            "access on the repository's page and log in with `hf auth login`"
+        )
+    if isinstance(cause, (LocalEntryNotFoundError, HFValidationError)) and not local:
+        return (
+            f"there is no folder {name}, and no model of that name is cached: check the path, or allow downloads "
+            "(HF_HUB_OFFLINE=0 and a network)"
+        )
+    if isinstance(error, (ValueError, KeyError)) and (unknown := _unknown_type(name, local)):
+        return f"the model type {unknown} of {name} is not supported: choose {KINDS}"
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":")
+    return f"the backbone {name} cannot be loaded ({reason}): its configuration is missing or damaged"
+
+
+def _unknown_type(name: str, local: bool) -> str | None:
+    """The first model type in a configuration that transformers has no class of its own for."""
+    values, _ = PreTrainedConfig.get_config_dict(name, local_files_only=local)
+    if not isinstance(values, dict):
+        return None
+    # A model of code of its own need not name a type.
+    kinds = [values.get("model_type") or ("custom" if "auto_map" in values else None)]
+    kinds += [part.get("model_type") for part in values.values() if isinstance(part, dict)]
+    return next((str(kind) for kind in kinds if kind and kind not in CONFIG_MAPPING), None)
 
 
 def skeleton(config: Any) -> Any:
@@ -69,6 +101,21 @@ def checkpoint_fingerprint(name: str | Path, config: Any, loaded: Mapping[str, t
     """
     model = skeleton(config)
     return f"{config.model_type}-{tensors_digest(_Stored(model, _files(name), loaded))}"
+
+
+def stored_fingerprint(name: str | Path, config: Any) -> str | None:
+    """The fingerprint that a backbone of configuration ``config`` will have, told before it is loaded.
+
+    None where its safetensors files cannot tell: they are not here (nothing is downloaded) or cannot be read, hold
+    quantized weights, lack some that are computed, or hold some in parts that loading puts together.
+    """
+    if getattr(config, "quantization_config", None) is not None:
+        return None
+    try:
+        stored = _Stored(skeleton(config), _files(name), {})
+        return None if stored.in_parts else f"{config.model_type}-{tensors_digest(stored)}"
+    except (BackboneError, OSError, ValueError, KeyError, SafetensorError):
+        return None
 
 
 def stored_tensors(name: str | Path, config: Any, prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
@@ -94,7 +141,10 @@ def _files(name: str | Path, fetch: bool = False) -> list[Path]:
 
 
 class _Stored(Mapping[str, torch.Tensor]):
-    """A checkpoint's tensors by the names the model gives them, each read when it is looked at."""
+    """A checkpoint's tensors by the names the model gives them, each read when it is looked at.
+
+    ``in_parts`` says whether loading makes some of the model's tensors out of others than are stored.
+    """
 
     def __init__(self, model: Any, files: list[Path], loaded: Mapping[str, torch.Tensor]) -> None:
         self.names, self.loaded = model.state_dict(), loaded
@@ -103,10 +153,12 @@ class _Stored(Mapping[str, torch.Tensor]):
         renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
         converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
         self.where: dict[str, tuple[Path, str]] = {}
+        self.in_parts = False
         for file in files:
             with safe_open(file, "pt") as opened:
                 for key in opened.keys():  # noqa: SIM118 - the opened file is no mapping
-                    name = rename_source_key(key, renamings, converters, model.base_model_prefix, self.names)[0]
+                    name, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, self.names)
+                    self.in_parts |= converted is not None
                     self.where[name if name in self.names else key] = (file, key)
 
     def __getitem__(self, name: str) -> torch.Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
 from liveedit.types import BackboneError
 
 KINDS = (
@@ -13,7 +15,7 @@ KINDS = (
 
 
 def check_config(config: Any, name: str) -> None:
-    """Refuse an encoder-decoder, a text-only model, and one without image placeholder tokens."""
+    """Refuse an encoder-decoder, a text-only model, one that writes no text, and one without image placeholder tokens."""
     reason = None
     if getattr(config, "is_encoder_decoder", False):
         reason = f"{name} is a {config.model_type} model with an encoder and a decoder for its text"
@@ -21,6 +23,11 @@ def check_config(config: Any, name: str) -> None:
         reason = f"{name} is a {config.model_type} model, which sees no pictures"
     elif getattr(config, "image_token_id", None) is None:
         reason = f"{name} is a {config.model_type} model without image placeholder tokens"
+    elif getattr(config.get_text_config(), "cross_attention_layers", None):
+        # Its image token only says that there is a picture; the states of a picture are never in the decoder's.
+        reason = f"{name} is a {config.model_type} model, which reads its picture by cross-attention"
+    elif type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        reason = f"{name} is a {config.model_type} model, which writes no text"
     if reason:
         raise BackboneError(f"{reason}: choose {KINDS}")
 

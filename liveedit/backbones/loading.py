@@ -26,10 +26,10 @@ def load_backbone(
 ) -> Backbone:
     """Load a backbone from a folder or a hub id.
 
-    ``dtype`` is float32 (default), bfloat16 or float16; ``device_map`` lets accelerate spread the model over GPUs,
-    the CPU and the disk ("auto", "balanced", "balanced_low_0", "sequential", or a mapping of module names to devices);
-    ``quantize`` is "8bit" or "4bit" and needs bitsandbytes. None of them changes the fingerprint, so an editor fits
-    a backbone however it is loaded.
+    ``dtype`` is float32 (default; bfloat16 with ``quantize``), bfloat16 or float16; ``device_map`` lets accelerate
+    spread the model over GPUs, the CPU and the disk ("auto", "balanced", "balanced_low_0", "sequential", or a mapping of
+    module names to devices); ``quantize`` is "8bit" or "4bit" and needs bitsandbytes. None of them changes the
+    fingerprint, so an editor fits a backbone however it is loaded.
 
     Raises :class:`BackboneError` when the folder or its files are missing or damaged, when the model is not a
     decoder-only vision-language model that marks its picture with placeholder tokens, or when the options do not fit.

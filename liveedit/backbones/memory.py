@@ -14,6 +14,7 @@ from torch import nn
 
 from liveedit.types import BackboneError
 
+AUTO = "auto"
 DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -35,13 +36,18 @@ def pick_device(device: str) -> torch.device:
     return chosen
 
 
-def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    """The type of the backbone's weights by its name; float32 unless told otherwise."""
+def pick_dtype(dtype: str | torch.dtype | None, quantize: str | None = None) -> torch.dtype:
+    """The type of the backbone's weights by its name; ``auto`` is float32, but bfloat16 beside quantized weights.
+
+    What is not quantized has that type, and quantized weights compute in it: float32 would take back what they save.
+    """
     if isinstance(dtype, torch.dtype):
         return dtype
-    if dtype is not None and dtype not in DTYPES:
-        raise BackboneError(f"the dtype {dtype!r} is not known: choose {', '.join(DTYPES)}")
-    return DTYPES[dtype or "float32"]
+    if dtype in (None, AUTO):
+        return torch.bfloat16 if quantize else torch.float32
+    if dtype not in DTYPES:
+        raise BackboneError(f"the dtype {dtype!r} is not known: choose {', '.join((AUTO, *DTYPES))}")
+    return DTYPES[dtype]
 
 
 def placement(
@@ -52,7 +58,7 @@ def placement(
     Raises :class:`BackboneError` for names that are not known, for a ``device`` beside a ``device_map``, and for
     ``quantize`` without bitsandbytes, which is no dependency.
     """
-    options: dict[str, Any] = {"dtype": pick_dtype(dtype)}
+    options: dict[str, Any] = {"dtype": pick_dtype(dtype, quantize)}
     if device_map:
         if isinstance(device_map, str) and device_map not in DEVICE_MAPS:
             raise BackboneError(f"the device map {device_map!r} is not known: choose {', '.join(DEVICE_MAPS)}")

@@ -108,7 +108,7 @@ def read_projection(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
 def _config(name: str | Path, kind: str) -> Any:
     """The configuration of a part, checked to be of its kind."""
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise BackboneError(
             f"there is no model at {name}, and none of that name is cached: check the path, or allow downloads "

@@ -17,6 +17,8 @@ from liveedit.types import BackboneError
 BRIDGES = ("qformer", "multi_modal_projector", "connector", "mm_projector", "merger", "perceiver_resampler")
 TOWERS = ("vision_tower", "vision_model", "visual", "vision_embed_tokens")
 NETWORKS = ("mlp", "feed_forward", "ffn")
+# Bridges whose tokens are learned queries: each looks all over the picture.
+QUERYING = ("qformer", "perceiver_resampler")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ def vision_modules(backbone: Backbone) -> list[nn.Module]:
     """What turns pixels into language tokens, the outermost modules: the tower, and the bridge where it stands outside."""
     tower, crossing = vision_tower(backbone), bridge(backbone)
     return [tower] if any(module is crossing for module in tower.modules()) else [tower, crossing]
+
+
+def reads_by_queries(backbone: Backbone) -> bool:
+    """Whether the visual tokens are those of queries, so that none has a place in the picture."""
+    return any(name.rsplit(".", 1)[-1] in QUERYING for name, _ in backbone.model.named_modules())
 
 
 def _named(model: Any, names: tuple[str, ...], what: str) -> nn.Module:

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="PROMPT", help="the question")
     parser.add_argument(
         "--method", choices=METHODS, default="tokens",
-        help="noise on visual tokens (fast, the LLaVA family), occluded or ablated pixels, or a learned mask (any model)",
+        help="noise on visual tokens (fast, where they lie on a grid over the picture), occluded or ablated pixels, or "
+        "a learned mask (any model)",
     )  # fmt: skip
     parser.add_argument(
         "--target", choices=TARGETS, default="feature",
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             figure = _figure(args, editor, repository, query, found, _telling(show, "heatmaps of the edits"))
             Path(args.figure).write_bytes(figure_bytes(figure, kind))
     if args.out:
-        overlay_heatmap(instance.image, found.heatmap).save(args.out, format="PNG")
+        overlay_heatmap(instance.image, found.heatmap, found.region).save(args.out, format="PNG")
     if args.json:
         files = {"out": args.out, "figure": args.figure}
         options.emit({**_values(found), "side": args.side, "expert": instance.expert_id, **files})
@@ -87,6 +88,12 @@ def run(args: argparse.Namespace) -> int:
     if not args.out and not args.figure:
         for row in found.heatmap:
             print(" ".join(f"{value:4.2f}" for value in row))
+    if found.cropped:
+        left, top, right, bottom = found.region
+        options.progress(
+            f"the map lies over {left:.0%} to {right:.0%} of the width and {top:.0%} to {bottom:.0%} of the height: "
+            "the model's processor crops the rest away"
+        )
     options.progress(f"value {found.value:.4f}, {found.forwards} forward passes, {found.seconds:.2f} s")
     return 0
 
@@ -138,6 +145,7 @@ def _values(found: Attribution) -> dict[str, Any]:
         "value": found.value,
         "forwards": found.forwards,
         "seconds": round(found.seconds, 3),
+        "region": [round(share, 4) for share in found.region],
         "scores": [[round(float(value), 6) for value in row] for row in found.scores],
         "heatmap": [[round(float(value), 4) for value in row] for row in found.heatmap],
     }
@@ -153,7 +161,7 @@ def _figure(
 ) -> Figure:
     """The question with its heatmap, and the nearest edits with theirs."""
     from liveedit.attribution import analyse, expert_instances, nearest_experts, note_of
-    from liveedit.evaluation.instance_figure import InstanceAnalysis, instance_figure
+    from liveedit.evaluation.instance_figure import InstanceAnalysis, Map, instance_figure
 
     edited = editor.answer(repository, query)
     nearest = nearest_experts(edited.trace)
@@ -166,8 +174,8 @@ def _figure(
         edited.text,
         repository,
         nearest,
-        None if margin else (found.heatmap, note_of(found)),
-        {expert_id: (one.heatmap, note_of(one)) for expert_id, one in maps.items()},
+        None if margin else Map(found.heatmap, note_of(found), found.region),
+        {expert_id: Map(one.heatmap, note_of(one), one.region) for expert_id, one in maps.items()},
         {expert.id: f"Edit {number}" for number, expert in enumerate(repository, start=1)},
         over_question=margin,
     )

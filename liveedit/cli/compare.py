@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from liveedit.cli.benchmarks import add_benchmark_options
-from liveedit.cli.measuring import DEFAULT_FOLDERS, add_lifelong_options, lifelong_options, open_editor, source_of
+from liveedit.cli.measuring import (
+    DEFAULT_FOLDERS,
+    add_lifelong_options,
+    check_editor,
+    fitting_source,
+    lifelong_options,
+    open_editor,
+    source_of,
+)
 from liveedit.cli.options import BACKBONE, add_json_option, add_placement_options, emit, open_backbone, progress
 from liveedit.cli.progress import ProgressBar
+from liveedit.configs import TRAINED, fitting_preset, preset
 from liveedit.types import InputError
-
-if TYPE_CHECKING:
-    from liveedit.backbones import Backbone
 
 NAME = "compare"
 HELP = "train what has to be trained, measure all editors on the same edits, write the paper's Table 1 and the costs"
@@ -51,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from liveedit.editors import EDITORS
     from liveedit.evaluation.editors_report import LABELS, editors_text, training_seconds, write_editors
     from liveedit.evaluation.lifelong import run_lifelong
+    from liveedit.training.baselines import check_baseline
 
     order = [*LABELS, *sorted(set(EDITORS) - set(LABELS))]
     chosen = args.editors or [name for name in order if name in EDITORS and name != "unedited"]
@@ -60,12 +67,23 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"there is no editor {name!r}: choose of {', '.join(EDITORS)}")
         if names.count(name) > 1:
             raise InputError(f"the editor {name} was given twice: compare two trainings of one with `report`")
+    given = {name: spec.partition("=")[2] for spec, name in zip(chosen, names, strict=True)}
+    folders = {name: folder or _folder(args, name) for name, folder in given.items()}
+    untrained = [name for name in names if name in TRAINED and not given[name] and not _is_trained(folders[name])]
+    for name, folder in folders.items():
+        if name in untrained:
+            check_baseline(args.backbone, _preset(args, name)[0])
+        else:
+            check_editor(f"{name}={folder}", args.backbone)
     progress("loading the model")
     backbone = open_backbone(args)
+    source = fitting_source(source, backbone)
+    options.pool_of(source.size)
     out, results = Path(args.out), []
-    for spec, name in zip(chosen, names, strict=True):
-        folder = spec.partition("=")[2] or _trained(args, name, backbone)
-        _, editor = open_editor(f"{name}={folder}" if folder else name, backbone)
+    for name, folder in folders.items():
+        if name in untrained:
+            _train(args, name, Path(folder))
+        _, editor = open_editor(f"{name}={folder}", backbone)
         with ProgressBar() as show:
             label = LABELS.get(name, name)
             result = run_lifelong(editor, source, options, out / name, name, label, out / "unedited", show)
@@ -78,19 +96,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _trained(args: argparse.Namespace, name: str, backbone: Backbone) -> str:
-    """The folder of a trained editor: the shipped one's, or of a baseline that is trained now unless it has been."""
-    from liveedit.configs import TRAINED, fitting_preset, preset
+def _folder(args: argparse.Namespace, name: str) -> str:
+    """Where an editor lies that was given by its name alone: the shipped one, or a baseline that is trained here."""
+    return str(Path(args.out) / "trained" / name if name in TRAINED else DEFAULT_FOLDERS.get(name, ""))
 
-    if name not in TRAINED:
-        return str(DEFAULT_FOLDERS.get(name, ""))
-    out = Path(args.out) / "trained" / name
-    if not (out / "training.json").exists():
-        from liveedit.training.baselines import train_baseline
 
-        progress(f"training {name}")
-        architecture, training = preset(TRAINED[name].presets, fitting_preset(backbone.hidden_size))
-        train_baseline(
-            name, out, args.backbone, architecture, training, args.photos, args.annotations, True, device=args.device
-        )
-    return str(out)
+def _is_trained(folder: str) -> bool:
+    return (Path(folder) / "training.json").exists()
+
+
+def _preset(args: argparse.Namespace, name: str) -> Any:
+    """A baseline's architecture and training, of the preset that fits the backbone."""
+    from liveedit.backbones.checkpoint import read_config
+    from liveedit.backbones.checks import width_of
+
+    return preset(TRAINED[name].presets, fitting_preset(width_of(read_config(args.backbone))))
+
+
+def _train(args: argparse.Namespace, name: str, out: Path) -> None:
+    """Train a baseline, or go on with a training that was interrupted."""
+    from liveedit.training.baselines import train_baseline
+
+    progress(f"training {name}")
+    architecture, training = _preset(args, name)
+    train_baseline(
+        name, out, args.backbone, architecture, training, args.photos, args.annotations, True, device=args.device
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from liveedit.cli.benchmarks import add_benchmark_options, open_benchmark
-from liveedit.cli.measuring import check_editor, open_editor
+from liveedit.cli.measuring import add_batch_option, check_editor, open_editor, tell_too_long
 from liveedit.cli.options import (
     BACKBONE,
     EDITOR,
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_placement_options(parser)
     add_experts_option(parser)
+    add_batch_option(parser)
     parser.add_argument("--out", metavar="FILE", help="also write the result here, as tables (.md) or JSON")
     add_json_option(parser)
 
@@ -62,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
     if args.edits < 1:
         raise InputError(f"--edits is {args.edits}: ask for at least 1")
     from liveedit.evaluation import evaluate, to_markdown, write_report
+    from liveedit.evaluation.asking import check_batch_size
 
+    check_batch_size(args.batch_size)
     with open_benchmark(args, args.edits, args.seed) as reading:
         if len(reading.samples) < args.edits:
             raise InputError(f"{reading}: ask for --edits {len(reading.samples)} or fewer")
@@ -71,10 +74,9 @@ def run(args: argparse.Namespace) -> int:
         _, editor = open_editor(args.editor, open_backbone(args), args.experts_on)
         samples = fitting(reading.samples, editor.backbone)
         too_long = len(reading.samples) - len(samples)
-        if too_long:
-            progress(f"leaving {too_long} samples out whose question or answer is too long for the backbone")
+        tell_too_long(too_long)
         with ProgressBar() as show:
-            result = evaluate(editor, samples, args.seed, show)
+            result = evaluate(editor, samples, args.seed, show, args.batch_size)
     result["benchmark"] = args.benchmark
     if args.benchmark in BENCHMARKS:
         result["selection"] = {**reading.to_json(), "too_long": too_long}

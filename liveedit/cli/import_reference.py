@@ -45,12 +45,14 @@ def run(args: argparse.Namespace) -> int:
     config = modules.config
     if args.backbone:
         from liveedit.backbones import load_backbone
-        from liveedit.backbones.checkpoint import read_config
+        from liveedit.backbones.checkpoint import read_config, stored_fingerprint
         from liveedit.editors.fit import check_architecture
 
-        check_architecture(config, read_config(args.backbone))
-        options.progress("loading the backbone")
-        config = replace(config, backbone=load_backbone(args.backbone, "cpu").fingerprint)
+        model = read_config(args.backbone)
+        check_architecture(config, model)
+        options.progress("reading the backbone")
+        known = stored_fingerprint(args.backbone, model) or load_backbone(args.backbone, "cpu").fingerprint
+        config = replace(config, backbone=known)
     save_editor(args.out, config, modules)
     if args.json:
         options.emit({"out": str(args.out), "config": asdict(config)})

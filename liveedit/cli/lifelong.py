@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 
 from liveedit.cli.benchmarks import add_benchmark_options
-from liveedit.cli.measuring import add_lifelong_options, check_editor, lifelong_options, open_editor, source_of
+from liveedit.cli.measuring import (
+    add_lifelong_options,
+    check_editor,
+    fitting_source,
+    lifelong_options,
+    open_editor,
+    source_of,
+)
 from liveedit.cli.options import BACKBONE, add_json_option, add_placement_options, emit, open_backbone, progress
 from liveedit.cli.progress import ProgressBar
 
@@ -51,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     check_editor(args.editor, args.backbone)
     progress("loading the model")
     name, editor = open_editor(args.editor, open_backbone(args))
+    source = fitting_source(source, editor.backbone)
     with ProgressBar() as show:
         result = run_lifelong(editor, source, options, args.out, name, args.label, args.unedited, show)
     if args.json:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liveedit.cli.benchmarks import PHOTOS, WORLD, read_published, refuse_published_options
-from liveedit.cli.options import CHECKPOINTS, EDITOR
+from liveedit.cli.options import CHECKPOINTS, EDITOR, progress
 from liveedit.configs import TRAINED
 from liveedit.types import EditorError, InputError
 
@@ -60,6 +60,19 @@ def add_lifelong_options(
     parser.add_argument(
         "--timed", type=int, default=20, metavar="N", help="edits and answers timed one by one (default: 20)"
     )
+    add_batch_option(parser)
+
+
+def add_batch_option(parser: argparse.ArgumentParser) -> None:
+    """``--batch-size``."""
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="questions asked at once, 1 to 64; fewer take less memory, and an interrupted evaluation goes on with any "
+        "number (default: 64)",
+    )
 
 
 def lifelong_options(args: argparse.Namespace) -> LifelongOptions:
@@ -67,7 +80,13 @@ def lifelong_options(args: argparse.Namespace) -> LifelongOptions:
     from liveedit.evaluation.plan import LifelongOptions
 
     return LifelongOptions(
-        tuple(args.edits), tuple(args.seeds), args.tests_per_run, args.least_tests, args.pool, args.timed
+        tuple(args.edits),
+        tuple(args.seeds),
+        args.tests_per_run,
+        args.least_tests,
+        args.pool,
+        args.timed,
+        batch_size=args.batch_size,
     )
 
 
@@ -83,6 +102,23 @@ def source_of(args: argparse.Namespace) -> Source:
     return FileSource(args.benchmark, read_published(args).samples)
 
 
+def fitting_source(source: Source, backbone: Backbone) -> Source:
+    """The benchmark without the samples that the backbone refuses; the world's are short."""
+    from liveedit.evaluation.benchmarks import WorldSource
+
+    if isinstance(source, WorldSource):
+        return source
+    fit = source.fitting(backbone)
+    tell_too_long(fit.too_long)
+    return fit
+
+
+def tell_too_long(count: int) -> None:
+    """Say, if there are any, how many samples the backbone refuses."""
+    if count:
+        progress(f"leaving {count} samples out whose question or answer is too long for the backbone")
+
+
 def open_editor(text: str, backbone: Backbone, experts_on: str = "model") -> tuple[str, Editor[Any]]:
     """Name and editor of what :func:`named_editor` understands; ``experts_on`` is LiveEdit's alone."""
     from liveedit.editors import EDITORS, LiveEdit
@@ -94,12 +130,18 @@ def open_editor(text: str, backbone: Backbone, experts_on: str = "model") -> tup
 
 
 def check_editor(text: str, backbone: str) -> None:
-    """Refuse, before anything is loaded, an editor that cannot be for the backbone of this folder or hub id."""
+    """Refuse, before anything is loaded, a trained editor that is not there or cannot be for the backbone.
+
+    ``text`` is what :func:`named_editor` understands, ``backbone`` a folder or hub id.
+    """
     from liveedit.editors.fit import check_fit
-    from liveedit.editors.folder import CONFIG
+    from liveedit.editors.folder import CONFIG, folder_config
 
     name, path = named_editor(text)
-    if name == "liveedit" or (Path(path) / CONFIG).is_file():
+    if name in TRAINED:
+        folder_config(path, name, TRAINED[name].architecture)
+    # Editors that are not trained have a preset's name for a path, or a folder with a configuration.
+    if name == "liveedit" or (path and (Path(path) / CONFIG).is_file()):
         check_fit(path, backbone)
 
 

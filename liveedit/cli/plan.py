@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from liveedit.cli import options
+from liveedit.configs.liveedit import PAPER_TRAINING
 from liveedit.types import InputError
 
 if TYPE_CHECKING:
@@ -22,9 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layer", type=int, metavar="INT", help="l_e, the editor's layer (default: two thirds up, 21 of 32)"
     )
-    parser.add_argument("--batch", type=int, default=8, metavar="INT", help="edits in a training step (default: 8)")
+    batch = PAPER_TRAINING.batch
     parser.add_argument(
-        "--image-tokens", type=int, metavar="INT", help="tokens of one picture (default: as the configuration says)"
+        "--batch", type=int, default=batch, metavar="INT", help=f"edits in a training step (default: {batch})"
+    )
+    parser.add_argument(
+        "--image-tokens", type=int, metavar="INT", help="most tokens of one picture (default: as the configuration says)"
     )
     options.add_json_option(parser)
 
@@ -52,7 +56,8 @@ def table(found: Footprint) -> str:
     lines = [
         f"{found.model} ({found.model_type})",
         f"  parameters    {_count(found.parameters)}, of them {_count(found.language_parameters)} in the language model",
-        f"  decoder       {found.layers} layers of width {found.hidden_size}; a picture takes {found.image_tokens} tokens{told}",
+        f"  decoder       {found.layers} layers of width {found.hidden_size}; a picture takes at most "
+        f"{found.image_tokens} tokens{told}",
         f"  editor        at layer {editor.layer} (0 to {found.layers - 1}), hidden_size {editor.hidden_size}, module_dim "
         f"{editor.module_dim}, rank {editor.rank}: {_count(found.editor_parameters)} parameters, {_size(found.editor_bytes)}",
         f"  one edit      {_size(found.bytes_per_edit)}; 1,000 edits {_size(1000 * found.bytes_per_edit)}",

@@ -5,11 +5,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liveedit.cli.benchmarks import add_benchmark_options
-from liveedit.cli.measuring import add_lifelong_options, lifelong_options, open_editor, source_of
+from liveedit.cli.measuring import (
+    add_lifelong_options,
+    check_editor,
+    fitting_source,
+    lifelong_options,
+    open_editor,
+    source_of,
+)
 from liveedit.cli.options import (
     BACKBONE,
     EDITOR,
@@ -22,8 +30,8 @@ from liveedit.cli.options import (
     progress,
 )
 from liveedit.cli.progress import ProgressBar
-from liveedit.cli.train import EMBEDDED
 from liveedit.config import EditorConfig, EditorTrainingConfig
+from liveedit.configs.liveedit import EMBEDDED
 from liveedit.types import InputError
 
 if TYPE_CHECKING:
@@ -99,15 +107,28 @@ def run(args: argparse.Namespace) -> int:
     from liveedit.evaluation.studies import STUDIES, run_study, variants_of
     from liveedit.evaluation.study_report import study_tables, write_study
 
+    planned = _planned(args, STUDIES[args.study].trained) if args.train else {}
+    _check(args, [*trained.values()], planned)
     progress("loading the model")
     backbone = open_backbone(args)
+    source = fitting_source(source, backbone)
     if args.study == CONFLICTS:
         name, editor = open_editor(args.editor, backbone)
         with ProgressBar() as show:
-            result = run_conflicts(editor, source, options.edits[0], options.seeds, args.out, name, show)
+            result = run_conflicts(
+                editor,
+                source,
+                options.edits[0],
+                options.seeds,
+                args.out,
+                name,
+                show,
+                batch_size=options.batch_size,
+            )
     else:
-        if args.train:
-            trained = {**_train(args, STUDIES[args.study].trained), **trained}
+        options.pool_of(source.size)
+        _train(args, planned)
+        trained = {**{label: str(training.out) for label, training in planned.items()}, **trained}
         makers = {label: _maker(folder, backbone) for label, folder in trained.items()}
         variants = variants_of(STUDIES[args.study], lambda: _liveedit(args.editor, backbone), makers)
         with ProgressBar() as show:
@@ -120,32 +141,72 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _train(args: argparse.Namespace, variants: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Train the study's editors that are not there yet; the folder of each by its label."""
+@dataclass(frozen=True)
+class _Training:
+    """An editor that a study trains: its folder, its architecture and how it is trained."""
+
+    out: Path
+    architecture: dict[str, Any]
+    config: EditorTrainingConfig
+
+    @property
+    def done(self) -> bool:
+        return (self.out / "training.json").exists()
+
+
+def _planned(args: argparse.Namespace, variants: Mapping[str, Mapping[str, Any]]) -> dict[str, _Training]:
+    """The editors that the study trains, by label."""
     from liveedit.evaluation.studies import slug
-    from liveedit.training.editor_training import train_editor
 
     if not variants:
         raise InputError(f"the study {args.study} compares nothing that is trained for it: leave --train out")
     unknown = [label for label in args.only if label not in variants]
     if unknown:
         raise InputError(f"there is no variant {unknown[0]!r}: choose of {', '.join(map(repr, variants))}")
-    folders = {}
+    planned = {}
     for label, changes in variants.items():
         if args.only and label not in args.only:
             continue
-        out = Path(args.out) / "trained" / slug(label)
-        folders[label] = str(out)
-        if (out / "training.json").exists():
-            continue
-        progress(f"training {label}")
         architecture = {**EMBEDDED, **{k: v for k, v in changes.items() if k in _fields(EditorConfig)}}
         settings = {k: v for k, v in changes.items() if k in _fields(EditorTrainingConfig)}
         config = EditorTrainingConfig(**{**config_values(args, EditorTrainingConfig, tuple(SCHEDULE)), **settings})
+        planned[label] = _Training(Path(args.out) / "trained" / slug(label), architecture, config)
+    return planned
+
+
+def _check(args: argparse.Namespace, trained: list[str], planned: Mapping[str, _Training]) -> None:
+    """Refuse, before anything is loaded or trained, editors that cannot be for the backbone."""
+    from liveedit.evaluation.studies import STUDIES
+    from liveedit.training.editor_training import check_sizes
+
+    varied = args.study == CONFLICTS or STUDIES[args.study].strategies or STUDIES[args.study].fits
+    for editor in [*([args.editor] if varied else []), *trained]:
+        check_editor(editor, args.backbone)
+    for training in planned.values():
+        if training.done:
+            check_editor(str(training.out), args.backbone)
+        else:
+            check_sizes(args.backbone, training.architecture, training.config)
+
+
+def _train(args: argparse.Namespace, planned: Mapping[str, _Training]) -> None:
+    """Train the study's editors that are not there yet."""
+    from liveedit.training.editor_training import train_editor
+
+    for label, training in planned.items():
+        if training.done:
+            continue
+        progress(f"training {label}")
         train_editor(
-            out, args.backbone, config, architecture, args.photos, args.annotations, resume=True, device=args.device
+            training.out,
+            args.backbone,
+            training.config,
+            training.architecture,
+            args.photos,
+            args.annotations,
+            resume=True,
+            device=args.device,
         )
-    return folders
 
 
 def _fields(cls: type) -> set[str]:

@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from liveedit.cli import options
 from liveedit.cli.benchmarks import add_training_options, training_samples
 from liveedit.cli.pretrain import add_data_options
 from liveedit.config import EditorConfig, EditorTrainingConfig
-from liveedit.configs import TRAINED, BaselineTrainingConfig, preset
-from liveedit.configs.base import EMBEDDED as EMBEDDED_PRESET
-from liveedit.configs.base import PAPER
+from liveedit.configs import TRAINED, BaselineTrainingConfig, fitting_preset, preset
+from liveedit.configs.base import EMBEDDED, PAPER, SMALL_WIDTH
+from liveedit.configs.liveedit import ARCHITECTURE, PRESETS
 from liveedit.types import InputError
 
 NAME = "train"
 HELP = "Train an editor for a frozen backbone (resumable; alone or under `accelerate launch -m liveedit train`)."
 EXAMPLE = "python -m liveedit train --out runs/editor --backbone checkpoints/emoji-llava --photos cifar10.zip"
 
-# The shipped editor's architecture; EditorConfig's own defaults are the paper's, for a 7B backbone.
-EMBEDDED = {
-    "layer": 4,
-    "module_dim": 384,
-    "rank": 12,
-    "queries": 4,
-    "heads": 8,
-    "lora_scale": 1.0,
-    "generator_signal": "states+tokens",
-    "visual_feature": "normed",
-}
-ARCHITECTURE = tuple(EMBEDDED)
-PRESETS = {EMBEDDED_PRESET: EMBEDDED, PAPER: {f.name: f.default for f in fields(EditorConfig) if f.name in EMBEDDED}}
 LIVEEDIT = "liveedit"
 
 
 def add_arguments(parser: argparse.ArgumentParser, given: Sequence[str] = ()) -> None:
-    """Options of the command; those of configurations are the ones of the editor (and preset) that ``given`` names."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    """Options of the command; those of configurations are the ones of the editor and preset that ``given`` names.
+
+    Without a preset it is the one that fits the named backbone, whose configuration alone is read.
+    """
+    first = argparse.ArgumentParser(add_help=False)
     first.add_argument("--editor", default=LIVEEDIT)
-    first.add_argument("--preset", default=EMBEDDED_PRESET)
+    first.add_argument("--preset")
+    first.add_argument("--backbone")
     chosen, _ = first.parse_known_args(list(given))
+    if chosen.editor not in (LIVEEDIT, *TRAINED):
+        raise InputError(f"there is no editor {chosen.editor!r} to train: choose {', '.join((LIVEEDIT, *TRAINED))}")
+    name = _fitting(chosen.backbone) if chosen.preset is None else chosen.preset
     parser.add_argument(
         "--editor",
         default=LIVEEDIT,
@@ -61,34 +54,37 @@ def add_arguments(parser: argparse.ArgumentParser, given: Sequence[str] = ()) ->
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write the curve for TensorBoard (needs its package)"
     )
-    if chosen.editor == LIVEEDIT:
-        _add_liveedit_options(parser, chosen.preset)
-        return
-    if chosen.editor not in TRAINED:
-        raise InputError(f"there is no editor {chosen.editor!r} to train: choose {', '.join((LIVEEDIT, *TRAINED))}")
-    kind = TRAINED[chosen.editor]
     parser.add_argument(
         "--preset",
-        default=EMBEDDED_PRESET,
+        default=name,
         metavar="NAME",
-        help=f"defaults of the options below: {', '.join(kind.presets)} (default: {EMBEDDED_PRESET})",
+        help=f"defaults of the architecture and of the training: {EMBEDDED} (for the shipped backbone) or {PAPER} (for "
+        f"models of 3 to 8 billion parameters); what is given goes before it (default: {PAPER} for a backbone of width "
+        f"{SMALL_WIDTH} or more, otherwise {EMBEDDED}; here {name})",
     )
-    architecture, training = preset(kind.presets, chosen.preset)
+    if chosen.editor == LIVEEDIT:
+        _add_liveedit_options(parser, name)
+        return
+    kind = TRAINED[chosen.editor]
+    architecture, training = preset(kind.presets, name)
     options.add_config_options(parser, kind.training, vars(training))
     options.add_config_options(
         parser.add_argument_group("architecture of the editor"), kind.architecture, vars(architecture), kind.options
     )
 
 
-def _add_liveedit_options(parser: argparse.ArgumentParser, chosen: str) -> None:
+def _fitting(backbone: str | None) -> str:
+    """The preset that fits a backbone (None: the shipped one, of which nothing has to be read)."""
+    if backbone is None:
+        return EMBEDDED
+    from liveedit.backbones.checkpoint import read_config
+    from liveedit.backbones.checks import width_of
+
+    return fitting_preset(width_of(read_config(backbone)))
+
+
+def _add_liveedit_options(parser: argparse.ArgumentParser, name: str) -> None:
     """One option per field of LiveEdit's training configuration, and the architecture's."""
-    parser.add_argument(
-        "--preset",
-        default=EMBEDDED_PRESET,
-        metavar="NAME",
-        help=f"defaults of the architecture: {EMBEDDED_PRESET} (the shipped editor's) or {PAPER} (for models of 3 to 8 "
-        f"billion parameters) (default: {EMBEDDED_PRESET})",
-    )
     parser.add_argument(
         "--init", type=Path, metavar="FOLDER", help="an editor of the same architecture to start from (default: none)"
     )
@@ -97,16 +93,18 @@ def _add_liveedit_options(parser: argparse.ArgumentParser, chosen: str) -> None:
         type=Path,
         metavar="FOLDER",
         help="keep the routing stage's layer states there and use them again (default: in memory, "
-        "or in --out when several processes train)",
+        "or in --out when they take more than 8 GB or several processes train)",
     )
-    options.add_config_options(parser, EditorTrainingConfig)
+    architecture, training = preset(PRESETS, name)
+    options.add_config_options(parser, EditorTrainingConfig, vars(training))
     options.add_config_options(
-        parser.add_argument_group("architecture of the editor"), EditorConfig, preset(PRESETS, chosen), ARCHITECTURE
+        parser.add_argument_group("architecture of the editor"), EditorConfig, architecture, ARCHITECTURE
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, then say where the editor lies."""
+    options.progress(f"training {args.editor} with the preset {args.preset}")
     out = _train_liveedit(args) if args.editor == LIVEEDIT else _train_baseline(args)
     from accelerate import PartialState
 

@@ -1,4 +1,4 @@
-"""Whether a trained editor can be for a backbone, told from both configurations before either is loaded."""
+"""Whether a trained editor can be for a backbone, told from configurations and files before either is loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from liveedit.backbones.checkpoint import read_config
+from liveedit.backbones.checkpoint import read_config, stored_fingerprint
 from liveedit.backbones.checks import layer_refusal, width_of
 from liveedit.config import EditorConfig
 from liveedit.editors.folder import CONFIG
@@ -33,8 +33,9 @@ def check_architecture(config: EditorConfig, model: Any) -> None:
 def check_fit(editor: str | Path, backbone: str | Path) -> None:
     """Refuse a trained editor (folder or hub id) that cannot be for a backbone (folder or hub id).
 
-    Another kind of model, another width and a layer outside it are told from the configurations alone. What remains,
-    other weights of the same sizes, is told by the fingerprint once the backbone is loaded.
+    Another kind of model, another width and a layer outside it are told from the configurations alone, other weights
+    of the same sizes from a sample of the backbone's files where they are here. Where they are not, or do not tell,
+    that is left to the fingerprint of the loaded backbone.
     """
     path = editor_file(editor, CONFIG)
     try:
@@ -54,3 +55,9 @@ def check_fit(editor: str | Path, backbone: str | Path) -> None:
     sizes = [value if isinstance(value, int) else None for value in (values.get("hidden_size"), values.get("layer"))]
     if refusal := fit_refusal(sizes[0], sizes[1], model):
         raise EditorError(f"the editor at {editor} does not fit {backbone}: {refusal}")
+    found = stored_fingerprint(backbone, model) if fingerprint else None
+    if found not in (None, fingerprint):
+        raise EditorError(
+            f"the editor at {editor} was trained for backbone {fingerprint}, {backbone} is {found}: "
+            "load the backbone it was trained for"
+        )

@@ -41,14 +41,7 @@ def load_folder(path: str | Path, name: str, cls: type[T], backbone: Backbone) -
 
     ``cls`` has a field ``backbone``, the fingerprint of the backbone that the editor was trained for.
     """
-    folder = Path(path)
-    if not str(path) or not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        where = f"at {folder}" if str(path) else "given"
-        raise EditorError(
-            f"there is no trained {name} {where}: check the path, or train one with "
-            f"`python -m liveedit train --editor {name}`"
-        )
-    config = read_config(folder / CONFIG, name, cls)
+    config = folder_config(path, name, cls)
     trained_for = str(vars(config)["backbone"])
     if trained_for != backbone.fingerprint:
         raise EditorError(
@@ -56,9 +49,21 @@ def load_folder(path: str | Path, name: str, cls: type[T], backbone: Backbone) -
             f"{backbone.fingerprint}: load the backbone it was trained for"
         )
     try:
-        return config, load_file(folder / WEIGHTS)
+        return config, load_file(Path(path) / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged(path, error) from error
+
+
+def folder_config(path: str | Path, name: str, cls: type[T]) -> T:
+    """The configuration of the trained editor ``name`` in a folder; one that is not whole, or another's, is refused."""
+    folder = Path(path)
+    if not str(path) or not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        where = f"at {folder}" if str(path) else "given"
+        raise EditorError(
+            f"there is no trained {name} {where}: check the path, or train one with "
+            f"`python -m liveedit train --editor {name}`"
+        )
+    return read_config(folder / CONFIG, name, cls)
 
 
 def damaged(path: str | Path, error: Exception) -> EditorError:

@@ -17,6 +17,7 @@ from liveedit.backbones.base import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, decode
 from liveedit.backbones.checkpoint import read_config, skeleton
 from liveedit.backbones.checks import layer_refusal
 from liveedit.config import EditorConfig
+from liveedit.configs.liveedit import PAPER_TRAINING
 from liveedit.experts.modules import LiveEditModules
 from liveedit.types import BackboneError
 
@@ -24,7 +25,6 @@ from liveedit.types import BackboneError
 KINDS = {"float32": (4.0, 4.0), "bfloat16": (2.0, 2.0), "8bit": (1.0, 2.0), "4bit": (0.5 + 4 / 64, 2.0)}
 # The paper's layer, 21 of 32, as a share of the decoder's depth.
 PAPER_LAYER = 21 / 32
-PAPER_BATCH = 8
 # An edit's rows in training: its own, reworded, redrawn, and the locality sample.
 ROWS_PER_EDIT = 4
 # Bytes kept for the backward pass for each of a layer's B x T x d states in 16 bits, the attention scores left out
@@ -33,6 +33,7 @@ KEPT_PER_STATE = 34
 # Weight, gradient and AdamW's two moments, in float32.
 TRAINED_BYTES = 16
 ASSUMED_IMAGE_TOKENS = 576
+LLAVA_NEXT = ("llava_next", "llava_next_video")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Footprint:
     """Everything ``plan`` says of one backbone.
 
     ``editor_bytes`` and ``bytes_per_edit`` are of float32, ``cache_bytes`` of one question's keys and values in 16
-    bits; ``image_tokens_known`` is False where the configuration does not say how many tokens a picture takes.
+    bits; ``image_tokens`` is the most that one picture takes, assumed where ``image_tokens_known`` is False: there the
+    configuration does not say.
     """
 
     model: str
@@ -78,11 +80,11 @@ class Footprint:
 
 
 def footprint(
-    name: str | Path, layer: int | None = None, batch: int = PAPER_BATCH, image_tokens: int | None = None
+    name: str | Path, layer: int | None = None, batch: int = PAPER_TRAINING.batch, image_tokens: int | None = None
 ) -> Footprint:
     """The footprint of the backbone ``name`` (folder, ``config.json`` or hub id) and of an editor at ``layer``.
 
-    ``batch`` edits make a training step; ``image_tokens`` is how many tokens a picture takes, asked of the
+    ``batch`` edits make a training step; ``image_tokens`` is how many tokens a picture takes at most, asked of the
     configuration when None. Raises :class:`BackboneError` where ``load_backbone`` would refuse the model.
     """
     config = read_config(name)
@@ -133,11 +135,21 @@ def editor_for(config: Any, layers: int, layer: int | None, image_tokens: int | 
 
 
 def _image_tokens(config: Any) -> int | None:
-    """Tokens of one picture where the configuration fixes them; other models' depend on the picture."""
-    for name in ("image_seq_length", "mm_tokens_per_image", "num_query_tokens"):
+    """The most tokens that one picture takes, where the configuration tells; of other models the processor decides."""
+    for name in ("mm_tokens_per_image", "num_query_tokens"):
         if getattr(config, name, None):
             return int(getattr(config, name))
-    return None
+    side, patch = (getattr(config.vision_config, name, None) for name in ("image_size", "patch_size"))
+    if not isinstance(side, int) or not isinstance(patch, int):
+        return None
+    row = side // patch
+    if config.model_type in LLAVA_NEXT:
+        # The picture in one tile, then in several, where a token ends each row of patches.
+        tiles = ((height // side, width // side) for height, width in config.image_grid_pinpoints)
+        return row * row + max(down * row * (across * row + 1) for down, across in tiles)
+    # ``image_seq_length`` is of one tile: of the picture only where neither tiles nor a merging of patches are at work.
+    alone = not getattr(config, "image_grid_pinpoints", None) and getattr(config, "image_seq_length", None) == row * row
+    return row * row if alone else None
 
 
 def _cache_numbers(text: Any, layers: int, tokens: int) -> int:

@@ -15,10 +15,11 @@ from PIL.Image import Image
 from liveedit.data import Sample
 from liveedit.editors import Editor, Prediction
 from liveedit.evaluation.metrics import OwnExpert, agreement, contains, exact_match, own_expert, token_f1
-from liveedit.types import Answer, Edit, Query
+from liveedit.experts import ExpertRepository
+from liveedit.types import Answer, Edit, InputError, Query
 
 MAX_NEW_TOKENS = 32
-BATCH = 64  # questions asked at once; their traces are reduced before the next are asked
+BATCH = 64  # the most questions asked at once; their traces are reduced before the next are asked
 EDITED_QUERIES = ("rel", "t_gen", "m_gen")
 PAPER = ("rel", "t_gen", "m_gen", "t_loc", "m_loc")
 TEXT_MEASURES = {"exact": exact_match, "contains": contains, "f1": token_f1}
@@ -73,12 +74,56 @@ def edit_of(sample: Sample) -> Edit:
     return Edit(sample.image.open(), sample.src, sample.alt)
 
 
+def apply_edits(editor: Editor[Any], state: Any, edits: Sequence[Edit]) -> list[str]:
+    """Apply edits to ``state``, which keeps none of their pictures; returns their ids.
+
+    Of all states only a repository holds pictures, to be shown; of thousands of edits they would fill the memory.
+    """
+    ids = editor.edit(state, edits, template=False)
+    forget_pictures(state)
+    return ids
+
+
+def forget_pictures(state: Any) -> None:
+    """Drop what a state holds of pictures."""
+    if isinstance(state, ExpertRepository):
+        state.forget_pictures()
+
+
+def check_batch_size(size: int) -> None:
+    """Refuse a number of questions that cannot be asked at once."""
+    if not 1 <= size <= BATCH:
+        raise InputError(f"the batch size is {size}: choose 1 to {BATCH}")
+
+
+def answers_of(
+    editor: Editor[Any], state: Any, queries: Sequence[Query], max_new_tokens: int, batch_size: int
+) -> list[Answer]:
+    """Written answers, ``batch_size`` questions at once."""
+    parts = [queries[start : start + batch_size] for start in range(0, len(queries), batch_size)]
+    return [a for part in parts for a in editor.answer(state, part, max_new_tokens=max_new_tokens, template=False)]
+
+
+def predictions_of(
+    editor: Editor[Any], state: Any, queries: Sequence[Query], targets: Sequence[str], batch_size: int
+) -> list[Prediction]:
+    """Teacher-forced predictions of the targets, ``batch_size`` questions at once."""
+    parts = [slice(start, start + batch_size) for start in range(0, len(queries), batch_size)]
+    return [p for part in parts for p in editor.predict(state, queries[part], targets[part], template=False)]
+
+
 def respond(
-    editor: Editor[Any], state: Any, samples: Sequence[Sample], ids: Sequence[str], max_new_tokens: int = MAX_NEW_TOKENS
+    editor: Editor[Any],
+    state: Any,
+    samples: Sequence[Sample],
+    ids: Sequence[str],
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    batch_size: int = BATCH,
 ) -> list[Response]:
     """Ask all questions of some samples, under ``state`` or (None) of the unedited model.
 
-    ``ids`` names each sample's own edit; without edits they may be empty strings.
+    ``ids`` names each sample's own edit; without edits they may be empty strings. ``batch_size`` questions are asked at
+    once: it decides how much memory that takes, and no answer.
     """
     responses = [Response() for _ in samples]
     pictures = [_Pictures.of(sample) for sample in samples]
@@ -89,10 +134,10 @@ def respond(
     ]
     # Rows of a batch wait for the longest answer among them, so answers of like length are asked for together.
     questions.sort(key=lambda question: len(question.expected))
-    left = _predict(editor, state, questions, responses, ids, max_new_tokens)
+    left = _predict(editor, state, questions, responses, ids, max_new_tokens, batch_size)
     for sample, response in zip(samples, responses, strict=True):
         response.hard = [""] * len(sample.hard)
-    _write(editor, state, left, responses, ids, max_new_tokens)
+    _write(editor, state, left, responses, ids, max_new_tokens, batch_size)
     return responses
 
 
@@ -160,13 +205,14 @@ def _predict(
     responses: Sequence[Response],
     ids: Sequence[str],
     max_new_tokens: int,
+    batch_size: int,
 ) -> list[_Question]:
     """Teacher-forced predictions of the paper's five questions; returns those whose written answer is still unknown."""
     # Questions without a picture run apart from the others, so they come last together.
     asked = sorted((q for q in questions if q.name in PAPER), key=lambda question: question.query.image is None)
     left = [q for q in questions if q.name not in PAPER]
-    for start in range(0, len(asked), BATCH):
-        part = asked[start : start + BATCH]
+    for start in range(0, len(asked), batch_size):
+        part = asked[start : start + batch_size]
         found = editor.predict(state, [q.query for q in part], [q.expected for q in part], template=False)
         for question, prediction in zip(part, found, strict=True):
             responses[question.row].predicted[question.name] = replace(prediction, answer=None)
@@ -186,10 +232,11 @@ def _write(
     responses: Sequence[Response],
     ids: Sequence[str],
     max_new_tokens: int,
+    batch_size: int,
 ) -> None:
     """Written answers, and what routing did."""
-    for start in range(0, len(questions), BATCH):
-        part = questions[start : start + BATCH]
+    for start in range(0, len(questions), batch_size):
+        part = questions[start : start + batch_size]
         answers = editor.answer(state, [q.query for q in part], max_new_tokens=max_new_tokens, template=False)
         for question, answer in zip(part, answers, strict=True):
             _note(responses[question.row], question, answer, ids[question.row])

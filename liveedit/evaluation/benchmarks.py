@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from liveedit.data import HardProbe, ImageSource, Sample
+from liveedit.data import HardProbe, ImageSource, Sample, fitting
 from liveedit.data.evqa import with_cue, with_question_mark
+from liveedit.data.samples import Limits
 from liveedit.world.benchmark import SIDE, benchmark_cases
 from liveedit.world.cases import Case, content_of
 from liveedit.world.scenes import Scene, render
@@ -105,19 +106,28 @@ class WorldSource:
 
 
 class FileSource:
-    """The samples of a benchmark file; a seed decides which are taken, and in which order."""
+    """The samples of a benchmark file; a seed decides which are taken, and in which order.
 
-    def __init__(self, name: str, samples: Sequence[Sample]) -> None:
-        self.name, self.samples, self.size = name, samples, len(samples)
+    ``too_long`` samples of the file are not among them, since the backbone does not accept them.
+    """
+
+    def __init__(self, name: str, samples: Sequence[Sample], too_long: int = 0) -> None:
+        self.name, self.samples, self.size, self.too_long = name, samples, len(samples), too_long
+
+    def fitting(self, limits: Limits) -> FileSource:
+        """Those that the backbone accepts: an edit that it refuses would stop an evaluation on its way."""
+        samples = fitting(self.samples, limits)
+        return FileSource(self.name, samples, self.size - len(samples))
 
     def settings(self) -> dict[str, Any]:
-        """Its name, its size and a digest of what its samples ask and answer."""
+        """Its name, its size, a digest of what its samples ask and answer, and how many were left out, if any."""
         digest = hashlib.sha256()
         for s in self.samples:
             texts = [s.src, s.rephrase, s.alt, s.loc, s.loc_ans, s.m_loc_q, s.m_loc_a]
             texts += [text for probe in s.hard for text in (probe.kind, probe.question)]
             digest.update(json.dumps(texts).encode())
-        return {"name": self.name, "samples": self.size, "digest": digest.hexdigest()[:16]}
+        left_out = {"too_long": self.too_long} if self.too_long else {}
+        return {"name": self.name, "samples": self.size, "digest": digest.hexdigest()[:16], **left_out}
 
     def draw(self, count: int, seed: int, progress: Progress | None = None) -> Benchmark:
         """``count`` of the samples, in the order of a seed."""

@@ -6,8 +6,9 @@ own picture and on the redrawn one. A rival answer is another case's new answer,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from PIL import Image
 from liveedit.data import Sample
 from liveedit.data.evqa import ANSWER_CUE, with_cue
 from liveedit.editors import Editor
-from liveedit.evaluation.asking import MAX_NEW_TOKENS
+from liveedit.evaluation.asking import (
+    BATCH,
+    MAX_NEW_TOKENS,
+    answers_of,
+    apply_edits,
+    check_batch_size,
+    predictions_of,
+)
 from liveedit.evaluation.benchmarks import Source
 from liveedit.evaluation.metrics import normalised
 from liveedit.evaluation.store import BLOCK, claim_folder, read_json, write_json
@@ -33,7 +41,7 @@ QUESTIONS = ("rel", "m_gen")
 OUTCOMES = ("first", "later", "unedited", "other")
 
 Progress = Callable[[int, int, str], None]
-Recipe = Callable[[Sequence[Sample], Sequence[str], np.random.Generator], list[Edit]]
+Recipe = Callable[[Sequence[Sample], Sequence[str], np.random.Generator], Iterator[Edit]]
 
 
 def rivals_of(samples: Sequence[Sample]) -> list[str]:
@@ -68,43 +76,46 @@ def noisy_prompt(prompt: str, rng: np.random.Generator) -> str:
     return with_cue(noisy) if prompt.endswith(ANSWER_CUE) else noisy
 
 
-def _once(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    return [Edit(s.image.open(), s.src, s.alt) for s in samples]
+def _once(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    return (Edit(s.image.open(), s.src, s.alt) for s in samples)
 
 
-def _repeated(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    again = [Edit(s.image_rephrase.open(), s.rephrase, s.alt) for s in samples]
-    return [*_once(samples, rivals, rng), *again]
+def _repeated(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    again = (Edit(s.image_rephrase.open(), s.rephrase, s.alt) for s in samples)
+    return chain(_once(samples, rivals, rng), again)
 
 
-def _contradicted(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    later = [Edit(s.image.open(), s.src, rival) for s, rival in zip(samples, rivals, strict=True)]
-    return [*_once(samples, rivals, rng), *later]
+def _contradicted(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    later = (Edit(s.image.open(), s.src, rival) for s, rival in zip(samples, rivals, strict=True))
+    return chain(_once(samples, rivals, rng), later)
 
 
-def _contradicted_nearby(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    later = [Edit(s.image_rephrase.open(), s.rephrase, rival) for s, rival in zip(samples, rivals, strict=True)]
-    return [*_once(samples, rivals, rng), *later]
+def _contradicted_nearby(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    later = (Edit(s.image_rephrase.open(), s.rephrase, rival) for s, rival in zip(samples, rivals, strict=True))
+    return chain(_once(samples, rivals, rng), later)
 
 
-def _noisy_pictures(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    return [Edit(noisy_picture(s.image.open(), rng), s.src, s.alt) for s in samples]
+def _noisy_pictures(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    return (Edit(noisy_picture(s.image.open(), rng), s.src, s.alt) for s in samples)
 
 
-def _noisy_prompts(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    return [Edit(s.image.open(), noisy_prompt(s.src, rng), s.alt) for s in samples]
+def _noisy_prompts(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    return (Edit(s.image.open(), noisy_prompt(s.src, rng), s.alt) for s in samples)
 
 
-def _noisy_answers(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> list[Edit]:
-    return [
+def _noisy_answers(samples: Sequence[Sample], rivals: Sequence[str], rng: np.random.Generator) -> Iterator[Edit]:
+    return (
         Edit(s.image.open(), s.src, rival if number % WRONG_SHARE == 0 else s.alt)
         for number, (s, rival) in enumerate(zip(samples, rivals, strict=True))
-    ]
+    )
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What is applied, in words and as a recipe; ``spared`` leaves the wrongly answered edits out of the test."""
+    """What is applied, in words and as a recipe; ``spared`` leaves the wrongly answered edits out of the test.
+
+    A recipe opens each edit's picture when the edit is taken, so that one block's are in memory at a time.
+    """
 
     help: str
     recipe: Recipe
@@ -137,6 +148,7 @@ def run_conflicts(
     name: str = "liveedit",
     progress: Progress | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    batch_size: int = BATCH,
 ) -> dict[str, Any]:
     """Apply ``count`` cases per seed under every condition; returns the result, also written to ``folder/study.json``.
 
@@ -144,7 +156,9 @@ def run_conflicts(
     ``later`` rival, what the ``unedited`` model says, or something ``other`` (percent, they sum to 100);
     ``first_tokens`` and ``later_tokens``, the paper's teacher-forced metric for both answers; ``passed``, the mean
     number of experts, for editors that route. Each seed's condition is a file, so an interrupted study goes on.
+    ``batch_size`` questions are asked at once.
     """
+    check_batch_size(batch_size)
     if count < 2:
         raise InputError(f"{count} edits were asked for: a rival answer needs at least 2")
     if source.size is not None and count > source.size:
@@ -174,7 +188,7 @@ def run_conflicts(
             else:
                 if samples is None:
                     samples = source.draw(count, seed, report).samples
-                found = _measure(editor, samples, CONDITIONS.get(label), seed, max_new_tokens)
+                found = _measure(editor, samples, CONDITIONS.get(label), seed, max_new_tokens, batch_size)
                 write_json(path, {"tests": found})
             rows[label] += found
             labels[label] += [seed] * len(found)
@@ -197,39 +211,42 @@ def run_conflicts(
 
 
 def _measure(
-    editor: Editor[Any], samples: Sequence[Sample], condition: Condition | None, seed: int, max_new_tokens: int
+    editor: Editor[Any],
+    samples: Sequence[Sample],
+    condition: Condition | None,
+    seed: int,
+    max_new_tokens: int,
+    batch_size: int,
 ) -> list[dict[str, float]]:
     """The values of every case under a condition, or of the unedited model."""
     rivals = rivals_of(samples)
     state: Any = None
     if condition is not None:
         state = editor.empty()
-        rng = np.random.default_rng([seed, STREAM])
-        edits = condition.recipe(samples, rivals, rng)
-        for start in range(0, len(edits), BLOCK):
-            editor.edit(state, edits[start : start + BLOCK], template=False)
+        edits = condition.recipe(samples, rivals, np.random.default_rng([seed, STREAM]))
+        while part := list(islice(edits, BLOCK)):
+            apply_edits(editor, state, part)
     cases = list(zip(samples, rivals, strict=True))
     if condition is not None and condition.spared:
         cases = [case for number, case in enumerate(cases) if number % WRONG_SHARE]
     found: list[dict[str, float]] = []
     for start in range(0, len(cases), BLOCK):
-        found += _ask(editor, state, cases[start : start + BLOCK], max_new_tokens)
+        found += _ask(editor, state, cases[start : start + BLOCK], max_new_tokens, batch_size)
     return found
 
 
 def _ask(
-    editor: Editor[Any], state: Any, cases: Sequence[tuple[Sample, str]], max_new_tokens: int
+    editor: Editor[Any], state: Any, cases: Sequence[tuple[Sample, str]], max_new_tokens: int, batch_size: int
 ) -> list[dict[str, float]]:
     """Whose answer the model gives to some cases, on the edit's picture and on the redrawn one."""
     queries = [
         Query(picture.open(), sample.src) for sample, _ in cases for picture in (sample.image, sample.image_rephrase)
     ]
-    after = editor.answer(state, queries, max_new_tokens=max_new_tokens, template=False)
-    before = editor.answer(None, queries, max_new_tokens=max_new_tokens, template=False)
+    after, before = (answers_of(editor, model, queries, max_new_tokens, batch_size) for model in (state, None))
     firsts = [sample.alt for sample, _ in cases for _ in QUESTIONS]
     laters = [rival for _, rival in cases for _ in QUESTIONS]
-    first_tokens = editor.predict(state, queries, firsts, template=False)
-    later_tokens = editor.predict(state, queries, laters, template=False)
+    first_tokens = predictions_of(editor, state, queries, firsts, batch_size)
+    later_tokens = predictions_of(editor, state, queries, laters, batch_size)
     rows = []
     for case in range(len(cases)):
         row: dict[str, float] = {}

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from liveedit.experts import ExpertRepository
-from liveedit.pictures import overlay_heatmap
+from liveedit.pictures import WHOLE, Region, overlay_heatmap
 from liveedit.types import ExpertTrace, InputError, Query
 
 FORMATS = ("png", "svg", "pdf")
@@ -31,8 +31,13 @@ WRAP = 30  # characters of a line under a picture
 LONGEST = 110  # characters of a question or an answer
 
 
-# A heatmap [h, w] and, in a line or two, how it was made.
-Map = tuple[np.ndarray, str]
+@dataclass(frozen=True)
+class Map:
+    """A ``heatmap`` [h, w] over the ``region`` of a picture, and in a few lines how it was made."""
+
+    heatmap: np.ndarray
+    note: str
+    region: Region = WHOLE
 
 
 @dataclass(frozen=True)
@@ -101,14 +106,14 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
 
 def _picture(axes: Axes, picture: Image.Image, found: Map | None, title: str) -> None:
     square = _square(picture, SIDE)
-    axes.imshow(overlay_heatmap(square, found[0]) if found else square)
+    axes.imshow(overlay_heatmap(square, found.heatmap, found.region) if found else square)
     _bare(axes, GRID)
     axes.set_title(title, fontsize=10, color=INK, loc="left", fontweight="bold", parse_math=False)
     axes.set_anchor("N")
 
 
 def _square(picture: Image.Image, side: int) -> Image.Image:
-    """The vision tower sees a square, so the picture is squeezed into one: patch and picture agree."""
+    """All pictures are squeezed into squares of one size; what share of the sides a region takes is the same there."""
     return picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
 
 
@@ -124,7 +129,7 @@ def _text(axes: Axes, lines: str, found: Map | None) -> None:
     at: dict[str, Any] = {"xy": (0, 0), "textcoords": "offset points", "va": "top", "ha": "left", "parse_math": False}
     above = axes.annotate(lines, xytext=(0, -5), xycoords="axes fraction", fontsize=8.5, color=INK, **at)
     if found:
-        axes.annotate(found[1], xytext=(0, -5), xycoords=above, fontsize=7, color=MUTED, **at)
+        axes.annotate(found.note, xytext=(0, -5), xycoords=above, fontsize=7, color=MUTED, **at)
 
 
 def _bar(axes: Axes, trace: ExpertTrace, first: bool) -> None:

@@ -13,7 +13,16 @@ from time import perf_counter
 from typing import Any
 
 from liveedit.editors import Editor
-from liveedit.evaluation.asking import EDITED_QUERIES, Response, Scores, edit_of, respond, score
+from liveedit.evaluation.asking import (
+    EDITED_QUERIES,
+    Response,
+    Scores,
+    apply_edits,
+    edit_of,
+    forget_pictures,
+    respond,
+    score,
+)
 from liveedit.evaluation.benchmarks import Benchmark, Source
 from liveedit.evaluation.cost import COST, measure_cost
 from liveedit.evaluation.plan import LifelongOptions, Run, runs_of
@@ -124,7 +133,7 @@ class _Session:
 
     def _work(self, run: Run, path: Path, content: dict[str, Any]) -> None:
         """Apply a run's edits, test what is not tested yet, and write the file after every block."""
-        benchmark = self.benchmark(run.seed)
+        benchmark, options = self.benchmark(run.seed), self.options
         order = run.order()
         tests: list[dict[str, Any]] = content["tests"]
         for test, sample in zip(tests, benchmark.samples[run.first :], strict=False):
@@ -138,9 +147,10 @@ class _Session:
             numbers = range(start, min(start + BLOCK, run.tested))
             samples = [benchmark.samples[run.first + i] for i in numbers]
             own = [ids[place_of[i]] for i in numbers]
-            after = respond(self.editor, state, samples, own, self.options.max_new_tokens)
+            after = respond(self.editor, state, samples, own, options.max_new_tokens, options.batch_size)
+            positions = [run.first + i for i in numbers]
             before = self.floor.responses(
-                self.editor, benchmark, run.seed, [run.first + i for i in numbers], self.options.max_new_tokens
+                self.editor, benchmark, run.seed, positions, options.max_new_tokens, options.batch_size
             )
             for i, sample, new, old in zip(numbers, samples, after, before, strict=True):
                 concerned = benchmark.unrelated[run.first + i] in edited_pictures
@@ -164,7 +174,6 @@ class _Session:
                 state,
                 timed,
                 lambda done: self.progress(at + done, self.total, f"timing {run.name}"),
-                self.options.max_new_tokens,
             )
         content["complete"] = True
         write_json(path, content)
@@ -184,10 +193,11 @@ class _Session:
                 raise InputError(
                     f"the saved edits of {run.name} cannot be read: delete {states}, and they are applied again"
                 ) from error
+            forget_pictures(state)
         begin, last = self.done, perf_counter()
         while len(ids) < run.edits:
             part = [benchmark.samples[run.first + i] for i in order[len(ids) : len(ids) + BLOCK]]
-            ids += self.editor.edit(state, [edit_of(sample) for sample in part], template=False)
+            ids += apply_edits(self.editor, state, [edit_of(sample) for sample in part])
             self.progress(begin + len(ids), self.total, f"applying {run.name}")
             if perf_counter() - last > self.save_seconds:
                 self._save(index, state, ids)

@@ -19,7 +19,7 @@ NOTES = (
     "T-Loc. is 100 by construction for an editor that needs a picture to route by.",
     "Locality is agreement with the unedited model, whose own is 100 by definition.",
     "Brackets hold 95 % bootstrap intervals over the tested edits, resampled within each seed.",
-    "A false activation is an expert that passes on an unrelated picture whose objects no edit was made on.",
+    "A false activation is an expert that passes on an unrelated picture that no edit was made on (its objects, in the order they stand in, are no edited picture's).",
 )
 
 
@@ -84,12 +84,18 @@ def rows_of(results: Sequence[Result]) -> Iterator[tuple[int, str, Mapping[str, 
             yield count, FLOOR if len(backbones) == 1 else f"{FLOOR} {backbone}", entry, values
 
 
+def named(benchmark: Mapping[str, Any]) -> str:
+    """A benchmark's name, and how many of its samples were left out, if any."""
+    name, left_out = str(benchmark["name"]), benchmark.get("too_long", 0)
+    return f"{name} ({left_out:,} of its samples left out as too long for the backbone)" if left_out else name
+
+
 def lifelong_tables(results: Sequence[Result]) -> str:
     """All tables as Markdown."""
     rows = list(rows_of(results))
     first = results[0]
     head = [
-        f"Benchmark {first['benchmark']['name']}, seeds {', '.join(map(str, first['options']['seeds']))}, "
+        f"Benchmark {named(first['benchmark'])}, seeds {', '.join(map(str, first['options']['seeds']))}, "
         f"{first['benchmark']['pool']:,} samples drawn for each.",
         *_sampling(results),
     ]
@@ -119,7 +125,7 @@ def lifelong_tables(results: Sequence[Result]) -> str:
         *part("Written answers, in percent", {**written, "m_loc.same": "M-Loc. same"}, False),
         *part("Hard locality: answers identical to the unedited model's, in percent", hard, True, "hard.all"),
         *part("Routing of questions that an edit concerns", routing, True, "recall.all"),
-        *part("False activations on pictures that no edit concerns", false, True, "false.some_passed"),
+        *part("False activations on pictures that no edit was made on", false, True, "false.some_passed"),
         *_age_tables(results),
         "## Cost", "", _cost_table(results), "",
         *(f"- {note}" for note in NOTES),
@@ -188,7 +194,7 @@ def _cost_table(results: Sequence[Result]) -> str:
                         f"{cost['bytes']:,}",
                     ]
                 )
-    head = ["edits", "model", "ms per edit", "ms per answer", "unedited", "ratio", "bytes of the edits"]
+    head = ["edits", "model", "ms per edit", "ms per answer of 4 tokens", "unedited", "ratio", "bytes of the edits"]
     return table(head, rows)
 
 

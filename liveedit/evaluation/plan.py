@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from liveedit.evaluation.asking import MAX_NEW_TOKENS
+from liveedit.evaluation.asking import BATCH, MAX_NEW_TOKENS, check_batch_size
 from liveedit.types import InputError
 
 STREAM = 3_000_010
@@ -27,6 +27,7 @@ class LifelongOptions:
     most edits of one run that are tested. ``least_tests``: small N are repeated on disjoint chunks until so many
     edits are tested. ``pool``: samples drawn for each seed (0: as many as needed); give the same to evaluations
     that shall meet the same samples. ``timed``: single edits and answers that are timed for each N and seed.
+    ``batch_size``: questions asked at once, a matter of memory alone.
     """
 
     edits: tuple[int, ...] = (1, 10, 100, 1000, 10_000)
@@ -36,6 +37,7 @@ class LifelongOptions:
     pool: int = 0
     timed: int = 20
     max_new_tokens: int = MAX_NEW_TOKENS
+    batch_size: int = BATCH
 
     def __post_init__(self) -> None:
         for name, values in (("edits", self.edits), ("seeds", self.seeds)):
@@ -54,6 +56,7 @@ class LifelongOptions:
                 raise InputError(f"{name.replace('_', ' ')} is {getattr(self, name)}: it must be at least 1")
         if self.pool < 0:
             raise InputError(f"the pool is {self.pool}: give a positive number, or 0 for as many as needed")
+        check_batch_size(self.batch_size)
 
     def pool_of(self, size: int | None) -> int:
         """Samples to draw for each seed from a benchmark of ``size`` samples (None: no limit known)."""
@@ -74,8 +77,10 @@ class LifelongOptions:
         return min(-(-self.least_tests // count), pool // count)
 
     def settings(self) -> dict[str, Any]:
-        """All of it as JSON."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        """All that decides what is measured, as JSON: an evaluation may be continued with another batch size."""
+        values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        del values["batch_size"]
+        return values
 
 
 @dataclass(frozen=True)

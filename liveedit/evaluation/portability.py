@@ -13,8 +13,8 @@ from typing import Any
 
 from liveedit.data import PortabilityProbe, Sample
 from liveedit.editors import Editor
+from liveedit.evaluation.asking import BATCH, answers_of, apply_edits, predictions_of
 from liveedit.evaluation.metrics import contains, exact_match, percent, token_f1
-from liveedit.experts import ExpertRepository
 from liveedit.types import Edit, Query
 
 CHUNK = 32  # samples whose pictures are in memory at once
@@ -51,10 +51,12 @@ def portability(
     samples: Sequence[Sample],
     max_new_tokens: int,
     done: Callable[[int], None],
+    batch_size: int = BATCH,
 ) -> dict[str, Any]:
     """Ask the samples' portability questions of the edited and of the unedited model.
 
-    ``state`` holds the samples' edits and stays as it is; ``done`` is told how many samples have been asked.
+    ``state`` holds the samples' edits and stays as it is; ``done`` is told how many samples have been asked, and
+    ``batch_size`` questions are asked at once.
     Keys: ``questions`` and ``premises`` (how many), ``edited`` and ``unedited``, each with ``all`` and ``by_hop``
     ("1-hop" …) of ``teacher_forced``, ``exact``, ``contains``, ``f1`` in percent, by hop also ``questions``.
     """
@@ -67,7 +69,7 @@ def portability(
         pairs = [(i, probe) for i, sample in enumerate(part) for probe in sample.portability]
         queries = [Query(pictures[i], probe.question) for i, probe in pairs]
         for scores, model in ((edited, known), (unedited, None)):
-            _score(editor, model, queries, [probe for _, probe in pairs], scores, max_new_tokens)
+            _score(editor, model, queries, [probe for _, probe in pairs], scores, max_new_tokens, batch_size)
         done(start + len(part))
     return {
         "questions": sum(len(sample.portability) for sample in asked),
@@ -85,9 +87,7 @@ def _with_premises(editor: Editor[Any], state: Any, samples: Sequence[Sample]) -
     known = copy.deepcopy(state)
     for start in range(0, len(second), CHUNK):
         edits = [Edit(sample.image.open(), *premise) for sample, premise in second[start : start + CHUNK]]
-        editor.edit(known, edits, template=False)
-        if isinstance(known, ExpertRepository):
-            known.forget_pictures()
+        apply_edits(editor, known, edits)
     return known, len(second)
 
 
@@ -98,10 +98,11 @@ def _score(
     probes: Sequence[PortabilityProbe],
     scores: _Scores,
     max_new_tokens: int,
+    batch_size: int,
 ) -> None:
     """Teacher-forced and written answers of one model."""
-    predicted = editor.predict(state, queries, [probe.answer for probe in probes], template=False)
-    written = editor.answer(state, queries, max_new_tokens=max_new_tokens, template=False)
+    predicted = predictions_of(editor, state, queries, [probe.answer for probe in probes], batch_size)
+    written = answers_of(editor, state, queries, max_new_tokens, batch_size)
     for probe, prediction, answer in zip(probes, predicted, written, strict=True):
         scores.add(probe.hops, "teacher_forced", prediction.agreement)
         for name, score in MEASURES.items():

@@ -12,12 +12,15 @@ from typing import Any
 from liveedit.data import Sample
 from liveedit.editors import Editor
 from liveedit.evaluation.asking import (
+    BATCH,
     EDITED_QUERIES,
     MAX_NEW_TOKENS,
     PAPER,
     TEXT_MEASURES,
     Response,
     Scores,
+    apply_edits,
+    check_batch_size,
     edit_of,
     respond,
     score,
@@ -90,7 +93,11 @@ def _routing(responses: Sequence[Response]) -> dict[str, Any]:
 
 
 def evaluate(
-    editor: Editor[Any], samples: Sequence[Sample], seed: int = 0, progress: Progress | None = None
+    editor: Editor[Any],
+    samples: Sequence[Sample],
+    seed: int = 0,
+    progress: Progress | None = None,
+    batch_size: int = BATCH,
 ) -> dict[str, Any]:
     """Apply every sample's edit, then test them all; returns one JSON-able object.
 
@@ -110,8 +117,10 @@ def evaluate(
     - ``portability``, only when samples carry such questions: see :mod:`liveedit.evaluation.portability`
     - ``notes``: what a number means, by name
 
-    ``progress`` is called with (done, total, label). The seed only draws the bootstrap's resamples.
+    ``progress`` is called with (done, total, label). The seed only draws the bootstrap's resamples. ``batch_size``
+    questions are asked at once.
     """
+    check_batch_size(batch_size)
     if not samples:
         raise InputError("there are no samples to evaluate: give a benchmark with at least one")
     if seed < 0:
@@ -123,23 +132,21 @@ def evaluate(
     state = editor.empty()
     ids: list[str] = []
     for start in range(0, len(samples), CHUNK):
-        ids += editor.edit(state, [edit_of(s) for s in samples[start : start + CHUNK]], template=False)
-        if isinstance(state, ExpertRepository):
-            state.forget_pictures()
+        ids += apply_edits(editor, state, [edit_of(s) for s in samples[start : start + CHUNK]])
         report(len(ids), total, "editing")
     edited, unedited = _Tally(), _Tally()
     responses: list[Response] = []
     for start in range(0, len(samples), CHUNK):
         part, own = samples[start : start + CHUNK], ids[start : start + CHUNK]
-        after = respond(editor, state, part, own, MAX_NEW_TOKENS)
-        before = respond(editor, None, part, own, MAX_NEW_TOKENS)
+        after = respond(editor, state, part, own, MAX_NEW_TOKENS, batch_size)
+        before = respond(editor, None, part, own, MAX_NEW_TOKENS, batch_size)
         for sample, new, old in zip(part, after, before, strict=True):
             edited.scores.append(score(sample, new, old))
             unedited.scores.append(score(sample, old, old))
         responses += after
         report(len(ids) + start + len(part), total, "testing")
     cost = measure_cost(
-        editor, state, samples[:timed], lambda done: report(2 * len(samples) + done, total, "timing"), MAX_NEW_TOKENS
+        editor, state, samples[:timed], lambda done: report(2 * len(samples) + done, total, "timing")
     )
     low, high = bootstrap_interval(edited.averages(), seed)
     result: dict[str, Any] = {
@@ -161,7 +168,12 @@ def evaluate(
         del result["notes"]["t_loc"]
     if carrying:
         result["portability"] = portability(
-            editor, state, samples, MAX_NEW_TOKENS, lambda done: report(total - carrying + done, total, "portability")
+            editor,
+            state,
+            samples,
+            MAX_NEW_TOKENS,
+            lambda done: report(total - carrying + done, total, "portability"),
+            batch_size,
         )
         result["notes"]["portability"] = PORTABILITY
     return result

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from liveedit.editors import Editor
-from liveedit.evaluation.asking import Response, respond
+from liveedit.evaluation.asking import BATCH, Response, respond
 from liveedit.evaluation.benchmarks import Benchmark
 from liveedit.types import InputError
 
@@ -82,16 +82,20 @@ class UneditedAnswers:
         seed: int,
         positions: Sequence[int],
         max_new_tokens: int,
+        batch_size: int = BATCH,
     ) -> list[Response]:
-        """The responses to the samples at ``positions`` of the seed's benchmark, asked for where they are not known."""
+        """The responses to the samples at ``positions`` of the seed's benchmark, asked for where they are not known.
+
+        ``batch_size`` questions are asked at once.
+        """
         found = []
         for position in positions:
-            block = self._block(editor, benchmark, seed, position // BLOCK, max_new_tokens)
+            block = self._block(editor, benchmark, seed, position // BLOCK, max_new_tokens, batch_size)
             found.append(block[position % BLOCK])
         return found
 
     def _block(
-        self, editor: Editor[Any], benchmark: Benchmark, seed: int, number: int, max_new_tokens: int
+        self, editor: Editor[Any], benchmark: Benchmark, seed: int, number: int, max_new_tokens: int, batch_size: int
     ) -> list[Response]:
         path = self.folder / f"seed-{seed}" / f"{number:05d}.json"
         if self._last is not None and self._last[0] == path:
@@ -100,7 +104,7 @@ class UneditedAnswers:
         if path.exists():
             block = self._read(path, [sample.src for sample in samples])
         else:
-            block = respond(editor, None, samples, [""] * len(samples), max_new_tokens)
+            block = respond(editor, None, samples, [""] * len(samples), max_new_tokens, batch_size)
             prompts = [sample.src for sample in samples]
             write_json(path, {"prompts": prompts, "responses": [response.to_json() for response in block]})
         self._last = (path, block)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from liveedit.evaluation.conflicts import OUTCOMES, QUESTIONS
 from liveedit.evaluation.lifelong_figures import bars_figure, curves_figure, save_figure, trend_figure
-from liveedit.evaluation.lifelong_report import cell, lifelong_tables, write_csv, write_tables, write_text
+from liveedit.evaluation.lifelong_report import cell, lifelong_tables, named, write_csv, write_tables, write_text
 from liveedit.evaluation.report import NAMES, table
 from liveedit.evaluation.studies import STUDIES
 
@@ -94,7 +94,7 @@ def conflict_tables(study: Mapping[str, Any]) -> str:
     lines = [
         f"# Study: {study['edits']:,} edits that disagree, repeat each other or are noisy",
         "",
-        f"Benchmark {study['benchmark']['name']}, seeds {', '.join(map(str, study['seeds']))}, editor "
+        f"Benchmark {named(study['benchmark'])}, seeds {', '.join(map(str, study['seeds']))}, editor "
         f"{study['editor']['name']}. The model says the first answer, the later rival, what the unedited model says, or "
         "something else (percent of written answers); tokens: the paper's metric for the first and the later answer.",
         "",

@@ -19,9 +19,11 @@ import torch
 from torch import nn
 
 from liveedit.backbones import load_backbone
+from liveedit.backbones.checkpoint import read_config
 from liveedit.config import save_json
 from liveedit.configs import TRAINED, BaselineTrainingConfig
 from liveedit.data import Benchmark, Sample
+from liveedit.editors.fit import fit_refusal
 from liveedit.training.crowd import FeatureMemory
 from liveedit.training.editor_learner import EditorLearner, Losses
 from liveedit.training.editor_samples import JOINT_STAGE, Batches, EditorBatch, loader
@@ -30,7 +32,7 @@ from liveedit.training.loop import Pace, Validation, run_stage
 from liveedit.training.processes import DTYPES, Share, open_accelerator
 from liveedit.training.records import CURVE, STATE, check_tensorboard, load_state
 from liveedit.training.validation import BestWeights, HeldOut
-from liveedit.types import ConfigError
+from liveedit.types import ConfigError, EditorError
 
 
 class Trainee(ABC):
@@ -74,6 +76,7 @@ def train_baseline(
     """
     if tensorboard:
         check_tensorboard()
+    check_baseline(backbone_path, architecture)
     if benchmark is not None:
         config = replace(config, chat_template=False)
     share = Share(open_accelerator(device, config.mixed_precision, config.accumulation))
@@ -131,6 +134,12 @@ def train_baseline(
     share.wait()
     share.accelerator.free_memory()
     return out
+
+
+def check_baseline(backbone_path: Path | str, architecture: Any) -> None:
+    """Refuse an architecture whose layer the backbone does not have, from its configuration alone."""
+    if refusal := fit_refusal(None, getattr(architecture, "layer", None), read_config(backbone_path)):
+        raise EditorError(refusal)
 
 
 def _moved(batches: Batches, numbers: Sequence[int], share: Share) -> Any:

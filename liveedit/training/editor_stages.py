@@ -31,12 +31,14 @@ from liveedit.training.editor_samples import (
 from liveedit.training.layouts import RowLayout
 from liveedit.training.loop import Pace, Validation, finished, run_stage
 from liveedit.training.processes import Share
-from liveedit.training.state_cache import PROMPT_TOKENS, StateCache
+from liveedit.training.state_cache import PROMPT_TOKENS, StateCache, bytes_of, computed
 from liveedit.training.validation import BestWeights, HeldOut
 from liveedit.world.photos import PhotoSet
 
 SOLO, ROUTING, JOINT = "solo", "routing", "joint"
 ORDER = (SOLO, ROUTING, JOINT)
+# Bytes of layer states that are kept in memory; more of them go to a folder.
+IN_MEMORY = 8_000_000_000
 
 
 class Cases(Protocol):
@@ -88,7 +90,8 @@ class Stage:
 
 
 class EditorStages:
-    """Runs the stages; ``run`` is the folder of checkpoints, ``cache`` that of layer states (None: in memory).
+    """Runs the stages; ``run`` is the folder of checkpoints, ``cache`` that of layer states (None: in memory, or in
+    ``run`` when they are large or several processes compute them).
 
     ``fresh`` modules have learned nothing yet.
     """
@@ -110,8 +113,7 @@ class EditorStages:
         self.fresh = fresh
         # Held-out cases meet no remembered crowd, whose features would differ from validation to validation.
         self.judge = EditorTrainer(trainer.backbone, trainer.modules, replace(trainer.config, memory=0))
-        # The states that several processes compute meet in a folder.
-        self.cache = cache or (run / "states" if share.count > 1 else None)
+        self.cache = cache
 
     def train(self, name: str, reached: dict[str, Any]) -> None:
         """One stage, from the checkpoint ``reached`` on (empty: from its beginning).
@@ -186,18 +188,26 @@ class EditorStages:
         """The batches of these numbers on this process's device."""
         return (batch.to(self.share.device) for batch in loader(batches, numbers))
 
-    def fresh_states(self) -> StateCache:
-        """The layer states of cases that no stage has trained on, for calibration."""
+    def fresh_states(self) -> Iterator[StateCache]:
+        """The layer states of cases that no stage has trained on, for calibration, batch by batch."""
         config = self.config
         count = -(-config.calibration_cases // config.batch)
         batches = self.cases.batches(config.seed, CALIBRATION_STAGE, count, config.batch, "train")
-        return StateCache.compute(self.trainer.lower, batches, self.share)
+        return (StateCache([shard]) for shard in computed(self.trainer.lower, batches, self.share))
+
+    def folder(self, cases: int) -> Path | None:
+        """Where the states of so many cases are kept; None: in memory."""
+        backbone, tokens = self.trainer.backbone, self.trainer.modules.config.sentinel_tokens
+        size = bytes_of(cases, tokens, backbone.hidden_size, backbone.model.dtype)
+        # The states that several processes compute meet in a folder.
+        shared = self.share.count > 1 or size > IN_MEMORY
+        return self.cache or (self.run / "states" if shared else None)
 
     def states(self, split: str, count: int) -> StateCache:
-        """The layer states of ``count`` batches of cases, from the cache's folder where there is one."""
-        config, modules = self.config, self.trainer.modules
+        """The layer states of ``count`` batches of cases, from their folder where there is one."""
+        config, modules, folder = self.config, self.trainer.modules, self.folder(count * self.config.batch)
         batches = self.cases.batches(config.seed, ROUTING_STAGE, count, config.batch, split)
-        if self.cache is None:
+        if folder is None:
             return StateCache.compute(self.trainer.lower, batches, self.share)
         first = batches[0]
         drawn = hashlib.sha256(first.ids.numpy().tobytes() + first.pictures.values["pixel_values"].numpy().tobytes())
@@ -215,4 +225,4 @@ class EditorStages:
             # The drawing of cases is code: its first batch tells when that has changed.
             "first_batch": drawn.hexdigest()[:16],
         }
-        return StateCache.open(self.trainer.lower, batches, self.share, self.cache / split, settings)
+        return StateCache.open(self.trainer.lower, batches, self.share, folder / split, settings)

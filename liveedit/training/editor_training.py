@@ -17,12 +17,14 @@ import torch
 from liveedit.backbones import Backbone, load_backbone
 from liveedit.backbones.checkpoint import read_config
 from liveedit.backbones.checks import layers_of, width_of
-from liveedit.config import EditorConfig, EditorTrainingConfig, save_json
+from liveedit.config import EditorConfig, EditorTrainingConfig, load_json, save_json
 from liveedit.configs import BaselineTrainingConfig
 from liveedit.data import Benchmark, Sample
 from liveedit.data.annotations import read_exchanges
 from liveedit.editors import LiveEdit
 from liveedit.editors.fit import check_architecture
+from liveedit.editors.folder import CONFIG
+from liveedit.editors.hub import editor_file
 from liveedit.editors.liveedit import load_modules
 from liveedit.experts.modules import LiveEditModules
 from liveedit.training.benchmark_samples import BenchmarkCases
@@ -88,7 +90,7 @@ def train_editor(
     """
     if tensorboard:
         check_tensorboard()
-    check_sizes(backbone_path, architecture, config)
+    check_sizes(backbone_path, architecture, config, init)
     if benchmark is not None:
         config = replace(config, chat_template=False)
     share = Share(open_accelerator(device, config.mixed_precision, config.accumulation))
@@ -128,13 +130,21 @@ def train_editor(
     return out
 
 
-def check_sizes(backbone_path: Path | str, architecture: dict[str, Any], config: EditorTrainingConfig) -> None:
-    """Refuse sizes and layers that the backbone cannot have, from its configuration alone."""
+def check_sizes(
+    backbone_path: Path | str, architecture: dict[str, Any], config: EditorTrainingConfig, init: Path | None = None
+) -> None:
+    """Refuse sizes and layers that the backbone cannot have, from its configuration alone.
+
+    So is an ``init`` of another architecture; the length of its sentinel is compared once the backbone is loaded.
+    """
     model = read_config(backbone_path)
     editor = EditorConfig(**{**architecture, "hidden_size": width_of(model)})
     check_architecture(editor, model)
     if config.layer_twice and editor.layer == layers_of(model) - 1:
         raise ConfigError(f"layer_twice needs a layer above layer {editor.layer}, the last: choose a lower one")
+    if init is not None:
+        begun = load_json(EditorConfig, editor_file(init, CONFIG))
+        check_alike(init, begun, replace(editor, sentinel_tokens=begun.sentinel_tokens))
 
 
 def place(backbone: Backbone, share: Share) -> Backbone:
@@ -191,17 +201,22 @@ def new_editor(backbone: Backbone, architecture: dict[str, Any], tokens: int, co
 def started_from(folder: Path, config: EditorConfig) -> LiveEditModules:
     """The modules of the editor in ``folder``, checked to be of the architecture of ``config``; its slack is left behind."""
     modules = load_modules(folder)
+    check_alike(folder, modules.config, config)
+    return modules
+
+
+def check_alike(folder: Path, begun: EditorConfig, config: EditorConfig) -> None:
+    """Refuse to start from the editor of configuration ``begun`` when its architecture is not that of ``config``."""
     differing = [
         f.name
         for f in fields(config)
-        if f.name not in ("backbone", "threshold_slack") and getattr(modules.config, f.name) != getattr(config, f.name)
+        if f.name not in ("backbone", "threshold_slack") and getattr(begun, f.name) != getattr(config, f.name)
     ]
     if differing:
         raise ConfigError(
             f"the editor in {folder} differs in {', '.join(differing)}: start from one of the same architecture, or "
             "give its values as options"
         )
-    return modules
 
 
 def settings_of(architecture: EditorConfig, config: EditorTrainingConfig, cases: Cases, share: Share) -> dict[str, Any]:

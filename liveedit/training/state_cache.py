@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from liveedit.types import ConfigError, DataError
 
 Lower = Callable[[EditorBatch, torch.Tensor], LowerStates]
 PROMPT_TOKENS = 40
+# Vision states that statistics are made of, at most: at a width of 4,096 a gigabyte.
+SAMPLED_TOKENS = 65_536
 SETTINGS = "settings.json"
 TENSORS = ("vision", "seen", "prompt", "mask", "kinds")
 TEXTS = ("contents", "locality_contents", "meanings", "locality_meanings")
@@ -134,10 +136,7 @@ class StateCache:
     @classmethod
     def compute(cls, lower: Lower, batches: Batches, share: Share) -> StateCache:
         """Compute the states of all batches and keep them in memory."""
-        shards = []
-        for batch in progress(loader(batches, range(len(batches))), len(batches), share):
-            shards.append(Shard.of(lower, batch.to(share.device)))
-        return cls(shards)
+        return cls(list(computed(lower, batches, share)))
 
     @classmethod
     def open(
@@ -158,9 +157,14 @@ class StateCache:
         return len(self.places)
 
     def sample(self, rows: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vision states [N, d] and prompt states [M, d] of the first ``rows`` edits, in float32."""
+        """Vision states [N, d] and prompt states [M, d] of the first ``rows`` edits, in float32.
+
+        Of pictures with more than ``SAMPLED_TOKENS`` tokens in all, only every n-th token is taken.
+        """
         places = self.places[:rows]
-        vision = torch.cat([shard.vision[0, i, shard.seen[0, i]] for shard, i in places])
+        tokens = [shard.seen[0, i].nonzero()[:, 0] for shard, i in places]
+        step = -(-sum(map(len, tokens)) // SAMPLED_TOKENS)
+        vision = torch.cat([shard.vision[0, i, t[::step]] for (shard, i), t in zip(places, tokens, strict=True)])
         prompt = torch.cat([shard.prompt[0, i, shard.mask[0, i]] for shard, i in places])
         return vision.float(), prompt.float()
 
@@ -187,6 +191,17 @@ class StateCache:
             for name in ("prompt", "mask")
         )
         return pairs, vision.float(), None if bool(seen.all()) else seen, prompt.float(), mask
+
+
+def bytes_of(cases: int, tokens: int, width: int, dtype: torch.dtype) -> int:
+    """Bytes of the states of ``cases`` cases whose pictures take ``tokens`` tokens, at a backbone's width and type."""
+    return cases * 3 * (tokens + PROMPT_TOKENS) * width * dtype.itemsize
+
+
+def computed(lower: Lower, batches: Batches, share: Share) -> Iterator[Shard]:
+    """The states of one batch after another."""
+    for batch in progress(loader(batches, range(len(batches))), len(batches), share):
+        yield Shard.of(lower, batch.to(share.device))
 
 
 def claim(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ def edit_heatmap(editor: LiveEdit, session: Session, expert_id: str) -> str:
     """A data URI of the edit's picture with the regions that made its visual feature over it."""
     edit = session.repository.get(expert_id).edit
     (found,) = attribute(editor, [Instance(edit.image, edit.prompt, "edit")])
-    return data_uri(heatmap_picture(edit.image, found.heatmap), SIDE)
+    return data_uri(heatmap_picture(edit.image, found.heatmap, found.region), SIDE)
 
 
 def _gate(gate: Gate) -> str:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import base64
 
 import gradio as gr
-import numpy as np
 
 from liveedit.attribution import Attribution, note_of
-from liveedit.evaluation.instance_figure import FORMATS, InstanceAnalysis, figure_bytes, instance_figure
+from liveedit.evaluation.instance_figure import FORMATS, InstanceAnalysis, Map, figure_bytes, instance_figure
 from liveedit.types import InputError
 from liveedit.ui.heatmap_panel import QUESTION, HeatmapPanel, Maps, key_of, nearest
 from liveedit.ui.markup import block, escape
@@ -75,5 +74,5 @@ def analysis_of(session: Session, maps: Maps, target: str, method: str) -> Insta
     )
 
 
-def _shown(found: Attribution) -> tuple[np.ndarray, str]:
-    return found.heatmap, note_of(found)
+def _shown(found: Attribution) -> Map:
+    return Map(found.heatmap, note_of(found), found.region)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from liveedit.pictures import overlay_heatmap
+from liveedit.pictures import WHOLE, Region, overlay_heatmap
 
 SHOWN_SIDE = 320
 
 
-def heatmap_picture(picture: Image.Image, heatmap: np.ndarray, side: int = SHOWN_SIDE) -> Image.Image:
-    """A picture of ``side`` pixels square with its [g, g] heatmap over it.
+def heatmap_picture(
+    picture: Image.Image, heatmap: np.ndarray, region: Region = WHOLE, side: int = SHOWN_SIDE
+) -> Image.Image:
+    """A picture, squeezed to ``side`` pixels square, with a heatmap [h, w] over its ``region``.
 
-    The vision tower sees a square, so the picture is squeezed into one as well: patch and picture agree.
+    All pictures of a row are of one size then; what share of the sides a region takes is the same in a square.
     """
     square = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
     if heatmap.ndim != 2 or not np.isfinite(heatmap).all():
         return square
-    return overlay_heatmap(square, heatmap)
+    return overlay_heatmap(square, heatmap, region)

@@ -31,10 +31,10 @@ from liveedit.attribution import (
 from liveedit.attribution.methods import method_named
 from liveedit.attribution.targets import target_named
 from liveedit.editors import LiveEdit
-from liveedit.types import ExpertTrace
+from liveedit.types import BackboneError, ExpertTrace
 from liveedit.ui.figures import heatmap_picture
 from liveedit.ui.history import edits_digest
-from liveedit.ui.markup import block, distance, escape, number, shorten, thumbnail
+from liveedit.ui.markup import block, distance, escape, number, sentence, shorten, thumbnail
 from liveedit.ui.pictures import data_uri
 from liveedit.ui.session import Session
 from liveedit.ui.spaces import on_gpu, package
@@ -138,7 +138,11 @@ def _step_of(editor: LiveEdit, panel: HeatmapPanel) -> Callable[..., Updates]:
         def tell(done: int, total: int) -> None:
             progress((done, total), desc="Finding the regions that mattered", unit="pictures")
 
-        found = dict(zip(part, _found_maps(editor, list(part.values()), method, target, tell), strict=True))
+        try:
+            found = dict(zip(part, _found_maps(editor, list(part.values()), method, target, tell), strict=True))
+        except BackboneError as error:
+            # The method does not fit the model or this picture: that stays to be read until another one is chosen.
+            return {panel.heatmaps: refusal_html(error), panel.stop: gr.Button(visible=False)}
         kept = {**still_true(state, maps), **found}
         shown = {panel.maps: kept, panel.heatmaps: heatmaps_html(state, kept, target, method)}
         if len(found) == len(missing):
@@ -223,6 +227,11 @@ def _question(session: Session) -> str:
     return f"{picture:08x}{zlib.crc32(asked.query.prompt.encode()):08x}{edits_digest(session.repository)}"
 
 
+def refusal_html(error: BackboneError) -> str:
+    """What stands in the heatmaps' place where a method finds none for this model."""
+    return f'<p class="hint" role="status">{escape(sentence(str(error)))}</p>'
+
+
 def pending_html(session: Session) -> str:
     """What stands in the heatmaps' place while they are made."""
     routed = session.asked is not None and session.asked.trace.routed
@@ -284,7 +293,7 @@ def _card(
         note = "no map yet"
     else:
         alt = f"Heatmap ({what.lower()}) of {title}: yellow where it mattered most"
-        shown = thumbnail(data_uri(heatmap_picture(picture, found.heatmap), SIDE), alt, kind)
+        shown = thumbnail(data_uri(heatmap_picture(picture, found.heatmap, found.region), SIDE), alt, kind)
         note = note_of(found).replace("\n", ", ")
     inset = thumbnail(corner, "", "corner") if corner else ""
     return (

@@ -25,6 +25,8 @@ def test_a_hit_is_the_hottest_cell_on_the_object() -> None:
     scores[2, 1] = 2.0
     assert hit(scores, mask) == 0.5
     assert hit(np.zeros((4, 4), np.float32), mask) == 0.25
+    # Over the right half of the picture the same cell lies beside the object.
+    assert hit(np.eye(1, 16, 9, dtype=np.float32).reshape(4, 4), mask, (0.5, 0.0, 1.0, 1.0)) == 0.0
 
 
 def test_patches_are_removed_hottest_first_from_maps_of_any_size() -> None:

@@ -8,9 +8,8 @@ import torch
 from PIL import Image
 
 from liveedit.attribution import Instance, attribute
-from liveedit.attribution.visual import grid_side, window_masks, window_side
+from liveedit.attribution.visual import window_masks, window_side
 from liveedit.editors import LiveEdit
-from liveedit.types import BackboneError
 
 QUESTION = "What is in the picture?"
 
@@ -21,18 +20,15 @@ def test_the_window_scales_with_the_grid_and_is_odd(grid: int, side: int) -> Non
 
 
 def test_every_window_has_the_same_size_and_holds_its_position() -> None:
-    masks = window_masks(8)
+    masks = window_masks(8, 8)
     assert masks.sum(1).tolist() == [9] * 64
     assert masks.diagonal().all()
     assert masks[0].view(8, 8).nonzero().tolist() == [[r, c] for r in range(3) for c in range(3)]
     assert masks[3 * 8 + 4].view(8, 8).nonzero().tolist() == [[r, c] for r in (2, 3, 4) for c in (3, 4, 5)]
-
-
-def test_counts_that_are_no_square_are_refused() -> None:
-    assert grid_side(576) == 24
-    for count in (0, 2, 32, 63):
-        with pytest.raises(BackboneError, match="square grid"):
-            grid_side(count)
+    # A window of a grid that is no square takes the same share of both sides.
+    wide = window_masks(3, 24)
+    assert wide.sum(1).tolist() == [21] * 72
+    assert wide[24 + 12].view(3, 24).nonzero().tolist() == [[r, c] for r in range(3) for c in range(9, 16)]
 
 
 def by_loops(editor: LiveEdit, image: Image.Image, side: str, seed: int) -> np.ndarray:
@@ -86,13 +82,3 @@ def test_same_seed_same_map_and_pictures_do_not_touch_each_other(editor: LiveEdi
         assert np.allclose(together[i].heatmap, alone.heatmap, atol=2e-2)
         assert not np.allclose(together[i].heatmap, other[i].heatmap, atol=2e-2)
     assert not np.allclose(together[0].heatmap, together[1].heatmap, atol=0.1)
-
-
-def test_models_without_a_square_grid_are_told_of_the_other_methods(
-    editor: LiveEdit, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = editor.layer_states(pictures[:1], [QUESTION])[0]
-    cut = type(whole)(whole.vision[:50], whole.prompt)
-    monkeypatch.setattr(type(editor), "layer_states", lambda *_: [cut])
-    with pytest.raises(BackboneError, match="occlusion"):
-        attribute(editor, [Instance(pictures[0], QUESTION)])

@@ -15,12 +15,14 @@ from PIL import Image
 from torch import nn
 
 from liveedit.backbones import Backbone, load_backbone
+from liveedit.backbones.checkpoint import read_config, stored_fingerprint
 from liveedit.backbones.checks import first_layer
 from liveedit.backbones.parts import vision_tower
 from liveedit.backbones.split import SplitForward
 from liveedit.backbones.twin import exchanged
 from liveedit.config import EditorConfig, EditorTrainingConfig
 from liveedit.editors import LiveEdit
+from liveedit.editors.footprint import footprint
 from liveedit.editors.replay import replay
 from liveedit.experts import ExpertRepository
 from liveedit.experts.modules import LiveEditModules
@@ -97,6 +99,11 @@ def plain_inputs(backbone: Backbone, query: Query) -> dict[str, Any]:
     if query.image is None:
         return dict(processor.tokenizer(text, return_tensors="pt", return_token_type_ids=False))
     return dict(processor(images=[query.image], text=[text], return_tensors="pt"))
+
+
+def test_the_files_tell_the_fingerprint_before_they_are_loaded(folder: Path, backbone: Backbone) -> None:
+    assert stored_fingerprint(folder, read_config(folder)) == backbone.fingerprint
+    assert load_backbone(folder, "cpu", "bfloat16").fingerprint == backbone.fingerprint
 
 
 @torch.no_grad()
@@ -186,6 +193,14 @@ def test_saving_and_loading_changes_nothing(editor: LiveEdit, repository: Expert
     assert again.answer(edits, QUERIES[1], max_new_tokens=NEW) == editor.answer(repository, QUERIES[1], max_new_tokens=NEW)
     with pytest.raises(EditorError, match=f"layer {LAYERS} is outside the backbone's {LAYERS} decoder layers"):
         LiveEdit(again.backbone, replace(editor.config, layer=LAYERS))
+
+
+def test_the_plan_states_no_more_tokens_of_a_picture_than_it_knows(backbone: Backbone, folder: Path) -> None:
+    found = footprint(folder)
+    assert found.image_tokens_known is (backbone.config.model_type in ("llava", "llava_next", "blip-2", "gemma3"))
+    spans = backbone.encode(PICTURES, ["Why?"] * len(PICTURES)).spans
+    if found.image_tokens_known:
+        assert found.image_tokens == max(end - start for start, end in (row.vision for row in spans))
 
 
 @torch.no_grad()

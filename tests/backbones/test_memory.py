@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL.Image import Image
+from safetensors.torch import load_file, save_file
 
 from liveedit.backbones import Backbone, load_backbone
-from liveedit.backbones.memory import placement
+from liveedit.backbones.checkpoint import read_config, stored_fingerprint
+from liveedit.backbones.memory import pick_dtype, placement
+from liveedit.config import BackbonePlacement
 from liveedit.editors import LiveEdit
 from liveedit.experts import ExpertRepository
 from liveedit.types import BackboneError, Edit, EditorError, Query
@@ -39,6 +42,30 @@ def test_precision_changes_the_weights_but_not_the_fingerprint(narrow: Backbone,
     assert small.dtype == torch.bfloat16
     assert not torch.equal(wide, small.float())
     assert narrow.fingerprint == lively_backbone.fingerprint
+
+
+def test_the_files_tell_the_fingerprint_in_the_precision_they_are_stored_in(narrow: Backbone, tmp_path: Path) -> None:
+    """Of weights stored in bfloat16 it is another one, the same however they are loaded."""
+    narrow.model.save_pretrained(tmp_path)
+    narrow.processor.save_pretrained(tmp_path)
+    found = stored_fingerprint(tmp_path, read_config(tmp_path))
+    assert found != narrow.fingerprint
+    assert [load_backbone(tmp_path, "cpu", kind).fingerprint for kind in ("float32", "bfloat16")] == [found] * 2
+
+
+def test_files_that_do_not_tell_the_fingerprint_give_none(lively_backbone_folder: Path, tmp_path: Path) -> None:
+    config, weights = read_config(lively_backbone_folder), tmp_path / "model.safetensors"
+    assert stored_fingerprint(tmp_path, config) is None
+    whole = (lively_backbone_folder / weights.name).read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    assert stored_fingerprint(tmp_path, config) is None
+    tensors = load_file(lively_backbone_folder / weights.name)
+    save_file({name: tensor for name, tensor in tensors.items() if "norm" not in name}, weights)
+    assert stored_fingerprint(tmp_path, config) is None
+    weights.write_bytes(whole)
+    assert stored_fingerprint(tmp_path, config) is not None
+    config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    assert stored_fingerprint(tmp_path, config) is None
 
 
 def test_an_editor_in_float32_edits_a_backbone_in_bfloat16(
@@ -88,7 +115,7 @@ def test_experts_kept_on_the_cpu_give_the_same_answers(
 
 
 def test_what_cannot_be_placed_is_refused() -> None:
-    with pytest.raises(BackboneError, match="choose float32, bfloat16, float16"):
+    with pytest.raises(BackboneError, match="choose auto, float32, bfloat16, float16"):
         placement("cpu", "int7", None, None)
     with pytest.raises(BackboneError, match="choose auto, balanced"):
         placement("auto", None, "everywhere", None)
@@ -96,6 +123,25 @@ def test_what_cannot_be_placed_is_refused() -> None:
         placement("cpu", None, "auto", None)
     with pytest.raises(BackboneError, match="choose 8bit or 4bit"):
         placement("cpu", None, None, "3bit")
+
+
+def test_weights_are_in_float32_unless_some_are_quantized_or_a_type_is_named() -> None:
+    unnamed = BackbonePlacement()
+    assert pick_dtype(unnamed.dtype, unnamed.quantize) == pick_dtype(None) == torch.float32
+    assert pick_dtype(unnamed.dtype, "4bit") == pick_dtype(None, "8bit") == torch.bfloat16
+    assert pick_dtype("float32", "4bit") == torch.float32
+    assert pick_dtype("float16") == pick_dtype(torch.float16, "8bit") == torch.float16
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_a_quantized_backbone_computes_in_16_bits_and_keeps_its_fingerprint(
+    quantize: str, lively_backbone_folder: Path, lively_backbone: Backbone
+) -> None:
+    backbone = load_backbone(lively_backbone_folder, "cpu", quantize=quantize)
+    kinds = {p.dtype for p in backbone.model.parameters()}
+    assert kinds == {torch.bfloat16, torch.int8 if quantize == "8bit" else torch.uint8}
+    assert backbone.fingerprint == lively_backbone.fingerprint
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")

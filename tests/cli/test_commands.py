@@ -206,7 +206,7 @@ def test_attribute_writes_a_picture_and_numbers(
     value = one_object(call("attribute", image, "What is it?", "--method", method, "--out", out, "--json")[1])
     assert [len(row) for row in value["heatmap"]] == [side] * side
     assert max(max(row) for row in value["heatmap"]) == 1.0
-    assert (value["method"], value["target"]) == (method, "feature")
+    assert (value["method"], value["target"], value["region"]) == (method, "feature", [0.0, 0.0, 1.0, 1.0])
     assert value["forwards"] >= 1
     with Image.open(out) as written, Image.open(image) as given:
         assert written.size == given.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL.Image import Image
+from safetensors.torch import load_file, save_file
 
 from liveedit.backbones import Backbone
 from liveedit.cli import main
@@ -124,6 +126,30 @@ def test_a_recorded_backbone_is_the_only_one_taken(
     assert main([*argv, "--backbone", str(lively_backbone_folder)]) == 0
     with pytest.raises(EditorError, match="was trained for backbone"):
         LiveEdit.from_pretrained(tmp_path / "e", tiny_backbone)
+
+
+def test_a_backbone_whose_files_are_here_is_not_loaded_to_be_recorded(
+    checkpoint: Path, lively_backbone_folder: Path, lively_backbone: Backbone, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    loaded: list[str] = []
+
+    def load(name: str, _device: str) -> Backbone:
+        loaded.append(name)
+        return lively_backbone
+
+    monkeypatch.setattr("liveedit.backbones.load_backbone", load)
+    argv = ["import-reference", str(checkpoint), "--layer", "1", "--json", "--backbone"]
+    assert main([*argv, str(lively_backbone_folder), "--out", str(tmp_path / "whole")]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["backbone"] == lively_backbone.fingerprint
+    assert not loaded
+    # Files that lack a tensor do not tell; what transformers puts in its place has to be looked at.
+    part = shutil.copytree(lively_backbone_folder, tmp_path / "part")
+    tensors = load_file(part / "model.safetensors")
+    tensors.popitem()
+    save_file(tensors, part / "model.safetensors", {"format": "pt"})
+    assert main([*argv, str(part), "--out", str(tmp_path / "editor")]) == 0
+    assert loaded == [str(part)]
 
 
 def test_refusals_are_one_sentence_and_write_nothing(

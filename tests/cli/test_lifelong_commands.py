@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from liveedit.cli import main
 from liveedit.data import Reading
 from liveedit.editors import LiveEdit
-from liveedit.evaluation import plan
+from liveedit.evaluation import conflicts, plan
 
 Call = Callable[..., tuple[int, str, str]]
 SMALL = ["--edits", "2", "--seeds", "0", "--least-tests", "2", "--timed", "1"]
@@ -29,7 +30,7 @@ def models(lively_backbone_folder: Path, open_editor: LiveEdit, tmp_path_factory
 def call(models: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run a command that asks for short answers; returns exit code, stdout and stderr."""
     options = plan.LifelongOptions
-    monkeypatch.setattr(plan, "LifelongOptions", lambda *given: options(*given, max_new_tokens=3))
+    monkeypatch.setattr(plan, "LifelongOptions", lambda *given, **more: options(*given, **more, max_new_tokens=3))
 
     def run(*argv: object, with_models: bool = True) -> tuple[int, str, str]:
         code = main([*(str(a) for a in argv[:1]), *(models if with_models else []), *(str(a) for a in argv[1:])])
@@ -99,6 +100,39 @@ def test_a_study_trains_what_it_compares(
     assert (tmp_path / "trained" / "hr" / "editor.safetensors").stat().st_mtime_ns == written
 
 
+@pytest.fixture
+def captions(publish: Callable[..., Path], published_row: Callable[[str, int], dict[str, Any]]) -> list[str]:
+    """Options that name four samples of E-IC, one of them with a caption that is longer than an answer may be."""
+    rows = [published_row("eic", n) for n in range(4)]
+    rows[1]["alt"] = "a boat " * 40
+    return ["--benchmark", "eic", "--root", str(publish("caption_eval_edit.json", rows))]
+
+
+@pytest.mark.parametrize("command", ["lifelong", "conflicts", "compare"])
+def test_captions_that_are_too_long_are_left_out_and_counted(
+    command: str, call: Call, captions: list[str], tmp_path: Path, models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conflicts, "CONDITIONS", {"once": conflicts.CONDITIONS["once"]})
+    few = ["--edits", "3", "--seeds", "0", "--least-tests", "2", "--timed", "1", "--batch-size", "2", *captions]
+    out = tmp_path / "out"
+    if command == "compare":
+        words = [command, *models[:2], *models[4:], "--editors", f"liveedit={models[3]}"]
+        code, said, err = call(*words, *few, "--out", out, with_models=False)
+        written = json.loads((out / "editors.json").read_text())["results"][0]
+    else:
+        words = [command] if command == "lifelong" else ["study", command]
+        code, said, err = call(*words, *few, "--out", out)
+        written = json.loads((out / ("lifelong.json" if command == "lifelong" else "study.json")).read_text())
+    assert code == 0
+    assert "leaving 1 samples out whose question or answer is too long" in err
+    assert "Benchmark eic (1 of its samples left out as too long for the backbone), seeds 0" in said
+    assert (written["benchmark"]["samples"], written["benchmark"]["too_long"]) == (3, 1)
+    more = [word if word != "3" else "4" for word in few]
+    seen = call(*words, *more, "--out", tmp_path / "more", with_models=command != "compare")
+    refused(seen, "4 edits were asked for, the benchmark has 3")
+    assert not (tmp_path / "more").exists()
+
+
 def refused(seen: tuple[int, str, str], words: str) -> None:
     code, out, err = seen
     assert (code, out) == (2, "")
@@ -113,6 +147,9 @@ def refused(seen: tuple[int, str, str], words: str) -> None:
         (["lifelong", "--edits", "0"], "0 edits were asked for"),
         (["lifelong", "--seeds", "-1"], "the seed is -1"),
         (["lifelong", "--edits", "5", "--pool", "3"], "5 edits were asked for, the pool has 3"),
+        (["lifelong", "--batch-size", "0"], "the batch size is 0: choose 1 to 64"),
+        (["study", "conflicts", "--edits", "2", "--batch-size", "65"], "the batch size is 65: choose 1 to 64"),
+        (["evaluate", "--batch-size", "0"], "the batch size is 0: choose 1 to 64"),
         (["lifelong", "--benchmark", "evqa"], "needs --root DIR"),
         (["lifelong", "--data", "x.json"], "belongs to a published benchmark"),
         (["lifelong", "--editor", "nothing"], "there is no editor 'nothing'"),

@@ -45,6 +45,24 @@ def test_llava_7b_has_its_published_size_and_the_papers_layer(tmp_path: Path) ->
     assert found.memory["4bit"].training is None
 
 
+def test_tiles_are_counted_where_the_configuration_names_them_and_assumed_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiled = {**LLAVA_7B, "model_type": "llava_next", "image_grid_pinpoints": [[336, 672], [672, 672], [1008, 336]]}
+    found = footprint(written(tiled, tmp_path / "config.json"))
+    # 24 x 24 patches of the whole picture, then 48 rows of 48 patches and a token that ends the row.
+    assert (found.image_tokens, found.image_tokens_known) == (576 + 48 * 49, True)
+    by_processor = {
+        "model_type": "internvl",
+        "image_token_id": 5,
+        "image_seq_length": 256,
+        "text_config": {"model_type": "qwen2", "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4},
+        "vision_config": {"model_type": "internvl_vision", "hidden_size": 64, "num_hidden_layers": 2},
+    }
+    assert main(["plan", str(written(by_processor, tmp_path / "config.json"))]) == 0
+    assert "at most 576 tokens (assumed: give --image-tokens)" in capsys.readouterr().out
+
+
 def test_the_plan_meets_what_is_loaded(
     lively_backbone: Backbone, some_edits: list[Edit], pictures: list[Image], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from liveedit.editors import LiveEdit
-from liveedit.evaluation.instance_figure import InstanceAnalysis, figure_bytes, instance_figure
+from liveedit.evaluation.instance_figure import InstanceAnalysis, Map, figure_bytes, instance_figure
 from liveedit.experts import ExpertRepository
 from liveedit.types import InputError, Query
 
@@ -18,9 +19,9 @@ def analysis(editor: LiveEdit, repository: ExpertRepository, prompt: str = "What
     query = Query(repository.experts[0].edit.image, prompt)
     rows = editor.route(repository, [query])[0].experts[:3]
     heat = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
-    maps = {row.expert_id: (heat, f"made in {number} passes") for number, row in enumerate(rows)}
+    maps = {row.expert_id: Map(heat, f"made in {number} passes") for number, row in enumerate(rows)}
     names = {row.expert_id: f"Edit {number}" for number, row in enumerate(rows, start=1)}
-    return InstanceAnalysis(query, "cat", "", repository, rows, (heat, "made in 9 passes"), maps, names)
+    return InstanceAnalysis(query, "cat", "", repository, rows, Map(heat, "made in 9 passes"), maps, names)
 
 
 @pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
@@ -56,6 +57,16 @@ def test_a_question_alone_and_maps_over_the_question_have_a_figure(
     (tmp_path / "over.png").write_bytes(figure_bytes(instance_figure(over), "png"))
     with Image.open(tmp_path / "over.png") as image:
         assert image.width > image.height > 300
+
+
+def test_a_map_lies_over_its_region_of_the_picture(open_editor: LiveEdit, open_repository: ExpertRepository) -> None:
+    given = analysis(open_editor, open_repository)
+    plain = instance_figure(replace(given, own=None)).axes[0].images[0].get_array()
+    half = Map(np.ones((4, 4), np.float32), "", (0.5, 0.0, 1.0, 1.0))
+    drawn = instance_figure(replace(given, own=half)).axes[0].images[0].get_array()
+    changed = (np.asarray(plain, int) != np.asarray(drawn, int)).any(-1)
+    assert not changed[:, :160].any()
+    assert changed[:, 160:].mean() > 0.9
 
 
 def test_what_cannot_be_drawn_is_refused(open_repository: ExpertRepository) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from liveedit.editors import LiveEdit, Unedited
-from liveedit.evaluation import LifelongOptions, run_lifelong
+from liveedit.evaluation import LifelongOptions, lifelong, run_lifelong
 from liveedit.evaluation.benchmarks import Benchmark, FileSource, WorldSource
+from liveedit.evaluation.conflicts import run_conflicts
 from liveedit.evaluation.lifelong import RESULT
 from liveedit.types import InputError
 
@@ -130,6 +132,74 @@ def test_saved_edits_are_not_applied_again(forgetful: Any, coloured: FileSource,
     # What is left are the two edits that are timed, one of them to warm up.
     assert again.applied == [1, 1]
     assert entry_of(result, 40)["edited"]["rel"]["mean"] == 100.0
+
+
+def test_a_state_keeps_no_pictures_be_it_resumed(
+    open_editor: LiveEdit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[tuple[int, int]] = []
+    predict = LiveEdit.predict
+
+    def watched(self: LiveEdit, state: Any, *given: Any, **options: Any) -> Any:
+        kept.extend(expert.edit.image.size for expert in state or ())
+        return predict(self, state, *given, **options)
+
+    def stop(done: int, total: int, label: str) -> None:
+        if label.startswith("testing"):
+            raise KeyboardInterrupt
+
+    options = LifelongOptions((2,), (0,), least_tests=2, timed=1, pool=4, max_new_tokens=2)
+    monkeypatch.setattr(LiveEdit, "predict", watched)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        # A state as it was saved when its pictures were still kept.
+        patch.setattr(lifelong, "apply_edits", lambda editor, state, edits: editor.edit(state, edits, template=False))
+        run_lifelong(open_editor, Cached(), options, tmp_path, progress=stop, save_seconds=0.0)
+    assert kept and (1, 1) not in kept
+    assert list((tmp_path / "states").glob("*.state"))
+    kept.clear()
+    (tmp_path / "runs" / "n2-seed0-chunk0.json").unlink()
+    run_lifelong(open_editor, Cached(), options, tmp_path)
+    assert set(kept) == {(1, 1)}
+    kept.clear()
+    run_lifelong(open_editor, Cached(), options, tmp_path / "other")
+    run_conflicts(open_editor, Cached(), 2, (0,), tmp_path / "conflicts", max_new_tokens=2)
+    assert set(kept) == {(1, 1)}
+
+
+def test_the_batch_size_is_kept_to_and_changes_nothing(
+    whole: tuple[Path, dict[str, Any]], open_editor: LiveEdit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def watch(name: str) -> None:
+        call = getattr(LiveEdit, name)
+
+        def watched(self: LiveEdit, state: Any, queries: Any, *given: Any, **options: Any) -> Any:
+            asked.append(len(queries) if isinstance(queries, list) else 1)
+            return call(self, state, queries, *given, **options)
+
+        monkeypatch.setattr(LiveEdit, name, watched)
+
+    watch("answer")
+    watch("predict")
+    conflicts = []
+    for size, most in ((3, 3), (64, 24)):
+        asked.clear()
+        folder = tmp_path / str(size)
+        options = replace(SMALL, batch_size=size)
+        result = run_lifelong(open_editor, Cached(), options, folder, label="tiny")
+        assert numbers_of(result) == numbers_of(whole[1])
+        assert max(asked) == most
+        asked.clear()
+        conflicts.append(run_conflicts(open_editor, Cached(), 4, (0,), folder / "c", max_new_tokens=2, batch_size=size))
+        assert max(asked) == min(size, 8)
+    assert conflicts[0] == conflicts[1]
+    # The folder of an evaluation takes any batch size: its settings do not hold it.
+    assert "batch_size" not in (tmp_path / "3" / "settings.json").read_text()
+    again = run_lifelong(open_editor, Cached(), SMALL, tmp_path / "3", label="tiny")
+    assert numbers_of(again) == numbers_of(whole[1])
+    with pytest.raises(InputError, match="the batch size is 65"):
+        run_conflicts(open_editor, Cached(), 4, (0,), tmp_path / "c", batch_size=65)
 
 
 def test_a_forgetful_editor_without_routing(forgetful: Any, coloured: FileSource, tmp_path: Path) -> None:

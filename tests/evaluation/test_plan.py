@@ -57,6 +57,8 @@ def test_every_edit_is_applied_once_in_its_place() -> None:
         ({"least_tests": 0}, "least tests is 0"),
         ({"timed": 0}, "timed is 0"),
         ({"pool": -1}, "the pool is -1"),
+        ({"batch_size": 0}, "the batch size is 0: choose 1 to 64"),
+        ({"batch_size": 65}, "the batch size is 65: choose 1 to 64"),
     ],
 )
 def test_impossible_amounts_are_refused(change: dict[str, tuple[int, ...] | int], words: str) -> None:

@@ -18,7 +18,7 @@ from liveedit.editors import LiveEdit
 from liveedit.editors.base import Prediction
 from liveedit.evaluation import evaluate, portability, protocol, to_markdown
 from liveedit.experts import ExpertRepository
-from liveedit.types import Answer, Edit, RoutingTrace
+from liveedit.types import Answer, Edit, InputError, RoutingTrace
 
 CONFIG = EditorConfig(hidden_size=4, layer=0, module_dim=4, rank=1, queries=1, heads=2)
 
@@ -113,15 +113,37 @@ def test_a_tiny_model_is_asked_its_portability(
     monkeypatch.setattr(protocol, "MAX_NEW_TOKENS", 2)
     rows = [published_row("vlkeb", n) for n in range(2)]
     rows[1]["port_new"] = [
-        {"port_edit_q": "Who?", "port_edit_a": "Ann", "port_q": "Whose?", "port_a": "Ann's boat"}
+        {"port_edit_q": "Who?", "port_edit_a": "Ann", "port_q": question, "port_a": "Ann's boat"}
+        for question in ("Whose?", "Whose is it?", "And this one?")
     ]
     root = publish("eval_edit_onehop.json", rows, "mmkb_images")
     samples = read_benchmark(VLKEB, root / "eval_edit_onehop.json", root).samples
+    asked: list[int] = []
+
+    def watch(name: str) -> None:
+        call = getattr(LiveEdit, name)
+
+        def watched(self: LiveEdit, state: Any, queries: Any, *given: Any, **options: Any) -> Any:
+            asked.append(len(queries) if isinstance(queries, list) else 1)
+            return call(self, state, queries, *given, **options)
+
+        monkeypatch.setattr(LiveEdit, name, watched)
+
+    watch("answer")
+    watch("predict")
     result = evaluate(open_editor, samples)
-    assert (result["edits"], result["portability"]["questions"], result["portability"]["premises"]) == (2, 1, 1)
+    assert max(asked) > 2
+    asked.clear()
+    # How many questions are asked at once decides none of the figures.
+    again = evaluate(open_editor, samples, batch_size=2)
+    assert max(asked) == 2
+    assert {**again, "cost": None} == {**result, "cost": None}
+    with pytest.raises(InputError, match="the batch size is 0: choose 1 to 64"):
+        evaluate(open_editor, samples, batch_size=0)
+    assert (result["edits"], result["portability"]["questions"], result["portability"]["premises"]) == (2, 3, 3)
     config = open_editor.config
     numbers = 2 * config.rank * config.hidden_size + 2 * config.queries * config.module_dim
-    assert result["cost"]["repository_bytes"] == 2 * 4 * numbers  # the two edits', not the premise's
+    assert result["cost"]["repository_bytes"] == 2 * 4 * numbers  # the two edits', not the premises'
     assert set(result["portability"]["edited"]["by_hop"]) == {"1-hop"}
 
 

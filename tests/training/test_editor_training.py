@@ -34,7 +34,7 @@ from liveedit.training.editor_samples import (
 from liveedit.training.editor_training import train_editor
 from liveedit.training.layouts import RowLayout
 from liveedit.training.records import STATE, load_state
-from liveedit.training.state_cache import Shard, StateCache
+from liveedit.training.state_cache import Shard, StateCache, bytes_of
 from liveedit.types import ConfigError, EditorError, LiveEditError
 from liveedit.world.cases import default_vocabulary
 
@@ -267,6 +267,20 @@ def test_an_interrupted_training_resumes_to_the_same_numbers(
     assert states[0]["watch"] == states[1]["watch"]
     memories = [state["memory"][0]["features"] for state in states]
     assert len(memories[0]) == 8 and all(torch.equal(a, b) for a, b in zip(*memories, strict=True))
+
+
+def test_states_too_large_for_memory_go_to_the_run_and_change_nothing(
+    straight: Path, lively_backbone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not (straight / "run" / "states").exists()
+    # The training cases' states, four of them, are too large; the two that it is validated on are not.
+    size = bytes_of(4, 64, 64, torch.bfloat16)
+    monkeypatch.setattr("liveedit.training.editor_stages.IN_MEMORY", size - 1)
+    out = train_editor(tmp_path, lively_backbone_folder, FULL, dict(SHAPE))
+    states = out / "run" / "states"
+    assert [path.name for path in states.iterdir()] == ["train"]
+    assert size < sum(path.stat().st_size for path in (states / "train").glob("*.safetensors")) < 1.1 * size
+    assert curve_of(straight) == curve_of(out)
 
 
 def test_a_stage_ends_with_its_best_weights_and_the_last_ones_stay_beside(straight: Path) -> None:

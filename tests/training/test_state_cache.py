@@ -74,6 +74,15 @@ def test_cached_states_are_those_of_the_rows(
     assert pairs.locality_kind.tolist() == [int(batch.pairs.locality_kind[1])]
 
 
+def test_statistics_are_made_of_tokens_of_every_picture(in_memory: StateCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    vision, prompt = in_memory.sample()
+    assert vision.shape == (6 * 64, 64)
+    monkeypatch.setattr("liveedit.training.state_cache.SAMPLED_TOKENS", 100)
+    fewer, same = in_memory.sample()
+    assert torch.equal(fewer, vision.view(6, 64, 64)[:, ::4].flatten(0, 1))
+    assert torch.equal(same, prompt)
+
+
 def test_a_folder_gives_what_memory_gives_and_is_computed_once(
     in_memory: StateCache, trainer: EditorTrainer, batches: EditorBatches, share: Share, tmp_path: Path
 ) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from liveedit.attribution import Attribution
 from liveedit.editors import LiveEdit
-from liveedit.types import InputError
+from liveedit.types import BackboneError, InputError
 from liveedit.ui import session as actions
 from liveedit.ui.figure_panel import figure_html
-from liveedit.ui.heatmap_panel import heatmaps_html, nearest, still_true, wanted, work_key
+from liveedit.ui.heatmap_panel import HeatmapPanel, _step_of, heatmaps_html, nearest, still_true, wanted, work_key
 from liveedit.ui.session import Session
 
 
@@ -83,6 +83,20 @@ def test_what_does_not_fit_is_said_and_what_is_unknown_refused(busy_session: Ses
     for target, method in (("<b>", "tokens"), ("feature", "<b>")):
         with pytest.raises(InputError, match="choose"):
             heatmaps_html(busy_session, {}, target, method)
+
+
+def test_a_method_that_the_model_refuses_is_said_on_the_panel(
+    open_editor: LiveEdit, busy_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BackboneError("this model cuts a picture into <3> tiles: choose occlusion")
+
+    panel = HeatmapPanel(*(object() for _ in fields(HeatmapPanel)))  # type: ignore[arg-type]
+    step = _step_of(open_editor, panel)
+    monkeypatch.setattr("liveedit.attribution.visual.token_grid", refuse)
+    told = step(busy_session, {}, "feature", "tokens", "", 0)
+    assert "This model cuts a picture into &lt;3&gt; tiles: choose occlusion" in told[panel.heatmaps]
+    assert set(told) == {panel.heatmaps, panel.stop}
 
 
 def test_the_figure_travels_inside_the_page(busy_session: Session) -> None:
