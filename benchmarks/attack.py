@@ -3,8 +3,8 @@
     python benchmarks/attack.py --out docs/results/attack.json
 
 Starts the real program, makes an edit as a visitor, and sends everything below as that visitor. After each attack the visitor's
-edit must still be there. Pictures and prompts go through the page; files of edits through the same reader that every way of
-loading them uses, in a process of its own. Prints for each: refused (with the sentence) or handled, seconds, and the highest memory.
+edit must still be there. Pictures, prompts and the page's files go through the page; files of edits also through the reader
+that every way of loading them uses, in a process of its own. Prints for each: refused (with the sentence) or handled, seconds, and the highest memory.
 """
 
 from __future__ import annotations
@@ -89,6 +89,11 @@ def pictures() -> dict[str, tuple[str, bytes]]:
     return {
         "150 megapixels": ("bomb.png", bomb(15_000, 10_000)),
         "49 megapixels": ("large.png", bomb(7000, 7000)),
+        "49 megapixels with alpha": ("large.png", saved(Image.new("RGBA", (7000, 7000), (5, 6, 7, 128)))),
+        "49 megapixels of grey and alpha": ("large.png", saved(Image.new("LA", (7000, 7000), (5, 128)))),
+        "49 megapixels of 16 bits": ("large.png", saved(Image.fromarray(np.full((7000, 7000), 40_000, np.uint16)))),
+        "49 megapixels of WEBP": ("large.webp", saved(Image.new("RGB", (7000, 7000)), "WEBP", quality=1, method=0)),
+        "24 megapixels of WEBP": ("large.webp", saved(Image.new("RGB", (6000, 4000)), "WEBP", quality=1, method=0)),
         "truncated": ("cut.png", saved(noise)[:20_000]),
         "SVG": ("a.svg", svg),
         "SVG called PNG": ("a.png", svg),
@@ -141,7 +146,6 @@ def edits_files(folder: Path) -> dict[str, Path]:
         metadata = handle.metadata()
     rows = json.loads(metadata["experts"])
     huge = bomb(15_000, 10_000)
-    pad = tensors["pictures"].numpy().tobytes()[rows[0]["picture_bytes"] :]
 
     def written(name: str, held: dict[str, torch.Tensor] | None = None, **said: str) -> Path:
         save_file(held or tensors, folder / name, {**metadata, **said})
@@ -151,12 +155,14 @@ def edits_files(folder: Path) -> dict[str, Path]:
         (folder / name).write_bytes(content)
         return folder / name
 
-    first = json.dumps([{**rows[0], "picture_bytes": len(huge)}, *rows[1:]])
-    many = 3000
     side = saved(Image.new("RGB", (512, 512)))
-    crowd = {name: torch.zeros(many, *shape) for name, shape in shapes.items()}
-    crowd["pictures"] = torch.from_numpy(np.frombuffer(side * many, np.uint8).copy())
-    listed = json.dumps([{**rows[0], "id": f"e{i}", "picture_bytes": len(side)} for i in range(many)])
+
+    def crowd(name: str, many: int) -> Path:
+        held = {name: torch.zeros(many, *shape) for name, shape in shapes.items()}
+        held["pictures"] = torch.from_numpy(np.frombuffer(bytearray(side * many), np.uint8))
+        listed = json.dumps([{**rows[0], "id": f"e{i}", "picture": i} for i in range(many)])
+        return written(name, held, experts=listed, pictures=json.dumps([len(side)] * many))
+
     million = json.dumps({"__metadata__": metadata, "U": {"dtype": "F32", "shape": [1_000_000, *shapes["U"]],
                                                           "data_offsets": [0, 4_000_000 * shapes["U"][0] * shapes["U"][1]]}})  # fmt: skip
     return {
@@ -174,8 +180,41 @@ def edits_files(folder: Path) -> dict[str, Path]:
         "damaged descriptions": written("json", experts="[{]"),
         "nested descriptions": written("nested", experts="[" * 15_000),
         "a picture of 150 megapixels": written(
-            "bomb", {**tensors, "pictures": torch.from_numpy(np.frombuffer(huge + pad, np.uint8).copy())}, experts=first),
-        "3,000 pictures of 512 x 512": written("crowd", crowd, experts=listed),
+            "bomb", {**tensors, "pictures": torch.from_numpy(np.frombuffer(bytearray(huge), np.uint8))}, pictures=f"[{len(huge)}]"),
+        "3,000 pictures of 512 x 512": crowd("crowd", 3000),
+        "900 pictures of 512 x 512": crowd("room", 900),
+        "2,000 edits": crowd("edits", 2000),
+    }  # fmt: skip
+
+
+def page_files(folder: Path, edits: dict[str, Path]) -> dict[str, tuple[str, str, bytes]]:
+    """Box, name and bytes of each bad file that the page takes, by what is bad about it; ``edits`` are files of edits."""
+
+    def packed(files: dict[str, bytes]) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+        return buffer.getvalue()
+
+    count = 2_000_000
+    listed = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", *[0] * 9, 1, *[0] * 6) + b"a"
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count & 0xFFFF, count & 0xFFFF, len(listed) * count, 0, 0)
+    side = saved(Image.new("RGB", (512, 512)))
+    rows = [{"image": f"{i}.png", "prompt": "What is this?", "target": "cup"} for i in range(500)]
+    ExpertRepository.empty(load_json(EditorConfig, EDITOR / "config.json")).save(folder / "empty")
+    empty = (folder / "empty").read_bytes()
+    return {
+        "a table of 4 million rows": ("bulk-file", "rows.csv", b"a\n" * 2**22),
+        "a list of 2 million objects": ("bulk-file", "rows.json", b"[" + b"{}," * 2_000_000 + b"{}]"),
+        "a ZIP of 2 million names": ("bulk-file", "rows.zip", listed * count + end),
+        "500 pictures of 512 x 512": (
+            "bulk-file", "rows.zip", packed({"rows.json": json.dumps(rows).encode(), **{r["image"]: side for r in rows}})),
+        "a session of 20 million parts": (
+            "open-file", "s.zip", packed({"edits.safetensors": empty, "session.json": b"[" + b"{}," * 20_000_000 + b"{}]"})),
+        "a session of 2 million names": ("open-file", "s.zip", listed * count + end),
+        "900 edits of 512 x 512": ("open-file", "e.safetensors", edits["900 pictures of 512 x 512"].read_bytes()),
+        "2,000 edits": ("open-file", "e.safetensors", edits["2,000 edits"].read_bytes()),
     }  # fmt: skip
 
 
@@ -204,6 +243,9 @@ def requests() -> dict[str, Callable[[Visitor], Any]]:
         "file=/etc/passwd": got("/gradio_api/file=/etc/passwd"),
         "file=http": got("/gradio_api/file=http://127.0.0.1:9/x"),
         "proxy=": got("/gradio_api/proxy=http://127.0.0.1:9/x"),
+        "100 calls without a session": lambda visitor: [
+            visitor.http.post("/gradio_api/call/route", json={"data": ["What?", None, "no list"]}) for _ in range(100)
+        ][-1],
         "a body of 100 MB": lambda visitor: visitor.http.post("/gradio_api/queue/join", content=b" " * 100_000_000),
     }
 
@@ -242,8 +284,21 @@ def main() -> int:
             began = time.perf_counter()
             outcome, said = attempt(action)
             seconds, peak = time.perf_counter() - began, memory(process)[1]
-            visitor.picture("fox.png", fox)
-            note(group, name, outcome, said, seconds, peak, visitor.targets()[-1:] == ["teapot"])
+            note(group, name, outcome, said, seconds, peak, kept())
+
+        def kept() -> bool:
+            """Whether the visitor goes on with the edit."""
+            try:
+                visitor.picture("fox.png", fox)
+            except Refused:
+                return False
+            return visitor.targets()[-1:] == ["teapot"]
+
+        def sent(box: str, name: str, content: bytes) -> None:
+            visitor.fill(box, visitor.upload(name, content))
+            visitor.trigger(box, "upload")
+            if box == "bulk-file":
+                visitor.trigger("bulk-apply", "click")
 
         def shown(name: str, content: bytes) -> Any:
             visitor.picture(name, content)
@@ -263,7 +318,10 @@ def main() -> int:
             strike("request", name, lambda a=action: a(visitor))  # type: ignore[misc]
         folder = Path(temporary) / "edits"
         folder.mkdir()
-        for name, path in edits_files(folder).items():
+        edits = edits_files(folder)
+        for name, (box, file_name, content) in page_files(folder, edits).items():
+            strike("file", name, lambda b=box, n=file_name, c=content: sent(b, n, c))  # type: ignore[misc]
+        for name, path in edits.items():
             done = subprocess.run([sys.executable, "-c", LOAD, str(EDITOR), str(path)], cwd=ROOT, capture_output=True, text=True)
             said, seconds, peak = json.loads(done.stdout) if done.returncode == 0 else ("crashed: " + done.stderr[-150:], 0.0, 0.0)
             outcome = "crashed" if done.returncode else "refused" if said else "handled"

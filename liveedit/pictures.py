@@ -20,7 +20,13 @@ from liveedit.types import InputError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 50_000_000
+# The decoder of WEBP holds a picture three times, that of PNG once.
+MAX_WEBP = 25_000_000
 MAX_SIDE = 1024
+# A larger picture is averaged over whole pixels before anything else is made of it; a smaller one is left to Pillow.
+LARGE = 4096 * 4096
+TILE = 1024
+_ORIENTATION = 0x0112
 # What Pillow raises on damaged data, beyond OSError: decoders differ.
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
 
@@ -41,7 +47,7 @@ def open_picture(path: str | Path, max_side: int = MAX_SIDE) -> Image.Image:
     """Open a PNG, JPEG or WEBP as RGB, upright, at most ``max_side`` pixels a side.
 
     Raises :class:`InputError` with one sentence when the file is missing, of another kind, truncated, or
-    larger than 50 megapixels. Transparency becomes white; of an animation the first frame is kept.
+    larger than 50 megapixels (WEBP: 25). Transparency becomes white; of an animation the first frame is kept.
     """
     name = Path(path).name or str(path)
     # What is sent for a path may be no path at all, for which Path.is_file would raise.
@@ -56,15 +62,19 @@ def _opened(source: str | Path | io.BytesIO, name: str, max_side: int) -> Image.
             # Pillow's own warning comes at another size and says nothing that a person can act on.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(source, formats=FORMATS) as image:
-                _check_size(name, *image.size)
+                _check_size(name, *image.size, MAX_WEBP if image.format == "WEBP" else MAX_PIXELS)
                 image.draft("RGB", (max_side, max_side))
                 image.load()
-                upright = ImageOps.exif_transpose(image) or image
-                return _shrunk(_flattened(upright), max_side)
+                flat = _flattened(image, _factor(image, max_side))
+                flat.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+            # What was decoded is gone before the next copy is made.
+            ImageOps.exif_transpose(flat, in_place=True)
+            flat.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+            return flat
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(_too_large(name)) from error
+        raise InputError(_too_large(name, MAX_PIXELS)) from error
     except Image.UnidentifiedImageError as error:
         raise InputError(f"{name} is not a readable picture: choose a PNG, JPEG or WEBP file") from error
     except _DAMAGE as error:
@@ -105,31 +115,38 @@ def _covered(side: int, cells: int, start: float, end: float) -> tuple[slice, tu
     return slice(first, last), (max(low, 0.0), min(high, float(cells)))
 
 
-def _check_size(name: str, width: int, height: int) -> None:
-    """Refuse more than 50 megapixels; called before decoding."""
-    if width * height > MAX_PIXELS:
-        raise InputError(_too_large(name))
+def _check_size(name: str, width: int, height: int, limit: int) -> None:
+    """Refuse more pixels than the limit; called before decoding."""
+    if width * height > limit:
+        raise InputError(_too_large(name, limit))
 
 
-def _too_large(name: str) -> str:
-    return f"the picture {name} has more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller"
+def _too_large(name: str, limit: int) -> str:
+    return f"the picture {name} has more than {limit // 1_000_000} megapixels: make it smaller"
 
 
-def _flattened(image: Image.Image) -> Image.Image:
-    """RGB; transparency becomes white, 16-bit greys are scaled rather than clipped."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float32)
-        if values.max(initial=0.0) > 255:
-            values = values / 257.0
-        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        ground = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(ground, layered).convert("RGB")
-    return image.convert("RGB")
+def _factor(image: Image.Image, max_side: int) -> int:
+    """By which whole number a large picture is reduced at once, to no less than twice the size it shall have."""
+    return max(max(image.size) // max_side // 2, 1) if image.width * image.height > LARGE else 1
 
 
-def _shrunk(image: Image.Image, max_side: int) -> Image.Image:
-    """At most ``max_side`` pixels a side, proportions kept."""
-    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return image
+def _flattened(image: Image.Image, factor: int) -> Image.Image:
+    """RGB, reduced by a whole factor; transparency becomes white, 16-bit greys are scaled rather than clipped.
+
+    It is done piece by piece: all the copies of a whole picture would take six times its memory.
+    """
+    deep = image.mode.startswith("I") or image.mode == "F"
+    scale = 257.0 if deep and np.max(image.getextrema()) > 255 else 1.0
+    flat = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    step = max(TILE // factor, 1) * factor
+    for top in range(0, image.height, step):
+        for left in range(0, image.width, step):
+            piece = image.crop((left, top, min(left + step, image.width), min(top + step, image.height)))
+            if deep:
+                values = np.asarray(piece).astype(np.float32) / scale
+                piece = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+            if piece.mode in ("RGBA", "LA", "PA") or "transparency" in piece.info:
+                layered = piece.convert("RGBA")
+                piece = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+            flat.paste(piece.convert("RGB").reduce(factor), (left // factor, top // factor))
+    return flat

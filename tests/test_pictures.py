@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from liveedit import pictures
 from liveedit.pictures import open_picture, overlay_heatmap
 from liveedit.types import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def saved(path: Path, image: Image.Image, **options: object) -> Path:
@@ -72,6 +77,78 @@ def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
 def test_more_than_fifty_megapixels_are_refused_before_decoding(width: int, height: int, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="more than 50 megapixels"):
         open_picture(huge_png(tmp_path / "p.png", width, height))
+
+
+def test_a_webp_has_a_limit_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "MAX_WEBP", 1_000_000)
+    image = Image.new("RGB", (1100, 1000))
+    with pytest.raises(InputError, match="more than 1 megapixels"):
+        open_picture(saved(tmp_path / "p.webp", image))
+    assert open_picture(saved(tmp_path / "p.png", image)).size == (1024, 931)
+
+
+def flat_and_small(image: Image.Image, side: int) -> Image.Image:
+    """What is to be made of a picture, by Pillow's own means."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("RGBA", "LA") or "transparency" in upright.info:
+        layered = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+    made = upright.convert("RGB")
+    made.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return made
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P"])
+@pytest.mark.parametrize(("size", "side"), [((2100, 1301), 1024), ((2049, 700), 512), ((1023, 1025), 1024)])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_pictures_of_usual_size_are_what_pillow_makes_of_them(
+    mode: str, size: tuple[int, int], side: int, turn: int, tmp_path: Path
+) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 4), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    options = {"transparency": 3} if mode == "P" else {}
+    path = saved(tmp_path / "p.png", noise.convert("RGB").quantize(16) if mode == "P" else noise.convert(mode),
+                 exif=exif, compress_level=1, **options)  # fmt: skip
+    with Image.open(path) as image:
+        wanted = flat_and_small(image, side)
+    got = open_picture(path, side)
+    assert (got.size, got.info) == (wanted.size, {}) and got.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("turn", [1, 8])
+def test_large_pictures_differ_by_less_than_can_be_seen(turn: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "LARGE", 100 * 100)
+    monkeypatch.setattr(pictures, "TILE", 100)
+    ramp = np.linspace(0, 255, 901)
+    values = np.stack([np.tile(ramp, (703, 1)), np.full((703, 901), 90.0), np.tile(ramp[::-1], (703, 1)), np.tile(ramp, (703, 1))], -1)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    path = saved(tmp_path / "p.png", Image.fromarray(values.astype(np.uint8)), exif=exif)
+    with Image.open(path) as image:
+        wanted = flat_and_small(image, 100)
+    got = open_picture(path, 100)
+    assert got.size == wanted.size
+    assert np.abs(np.asarray(got, int) - np.asarray(wanted, int)).max() <= 3
+
+
+PEAK = """
+import resource, sys
+from liveedit.pictures import open_picture
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+open_picture(sys.argv[1])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted in other units elsewhere")
+@pytest.mark.parametrize(("mode", "most"), [("RGBA", 180), ("I;16", 120)])
+def test_a_large_picture_is_held_once(mode: str, most: int, tmp_path: Path) -> None:
+    """In megabytes; 25 megapixels are 100 of them, or 50 in grey of 16 bits, and all copies took up to six times that."""
+    image = Image.fromarray(np.full((5000, 5000), 40000, np.uint16)) if mode == "I;16" else Image.new(mode, (5000, 5000))
+    path = saved(tmp_path / "p.png", image, compress_level=1)
+    done = subprocess.run([sys.executable, "-c", PEAK, str(path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < most
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,10 @@ from liveedit.types import InputError
 MAX_ENTRIES = 2_000
 MAX_ENTRY = 64 * 2**20  # bytes of one file, unpacked
 MAX_TOTAL = 256 * 2**20  # bytes of all files read, unpacked
+# Of its list of files, of which each takes ten times its bytes in memory before one is counted.
+MAX_LIST = 2 * 2**20
+_END, _END_64 = b"PK\x05\x06", b"PK\x06\x07"
+_TAIL = 2**16 + 64  # bytes at an archive's end, among which its end record lies
 
 
 class Archive:
@@ -19,8 +24,11 @@ class Archive:
 
     def __init__(self, path: str | Path) -> None:
         try:
+            _check_list(path)
             self._zip = zipfile.ZipFile(path)
-        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        except OSError as error:
+            raise InputError(f"the archive cannot be read ({error.strerror}): choose it again") from error
+        except (ValueError, NotImplementedError, zipfile.BadZipFile) as error:
             raise InputError(f"the archive is damaged or no ZIP file ({error}): pack it again") from error
         entries = [e for e in self._zip.infolist() if not e.is_dir()]
         if len(entries) > MAX_ENTRIES:
@@ -40,20 +48,34 @@ class Archive:
         """The names of the files in it, in its order; names that lead out of the archive are left out."""
         return list(self._entries)
 
-    def read(self, name: str) -> bytes:
-        """The content of one file."""
+    def read(self, name: str, most: int = MAX_ENTRY) -> bytes:
+        """The content of one file, which may have ``most`` bytes."""
         if name not in self._entries:
             raise InputError(f"there is no file {name} in the archive: check the name")
-        limit = min(MAX_ENTRY, self._left)
+        limit = min(most, MAX_ENTRY, self._left)
         try:
             with self._zip.open(self._entries[name]) as file:
                 data = file.read(limit + 1)
         except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"the file {name} in the archive cannot be read ({error}): pack it again") from error
         if len(data) > limit:
-            raise InputError(f"the archive unpacks to too much at {name}: files may have {MAX_ENTRY >> 20} MB, all together {MAX_TOTAL >> 20} MB")
+            raise InputError(
+                f"the archive unpacks to too much at {name}: "
+                f"it may have {min(most, MAX_ENTRY) >> 20} MB, all files together {MAX_TOTAL >> 20} MB"
+            )
         self._left -= len(data)
         return data
+
+
+def _check_list(path: str | Path) -> None:
+    """Refuse an archive by what its end says of its list of files, before the list is read."""
+    with open(path, "rb") as file:
+        file.seek(max(file.seek(0, 2) - _TAIL, 0))
+        tail = file.read()
+    # The size in the record of archives beyond 4 GB would be another one.
+    sizes = [int.from_bytes(tail[found.start() + 12 :][:4], "little") for found in re.finditer(_END, tail)]
+    if _END_64 in tail or max(sizes, default=0) > MAX_LIST:
+        raise InputError(f"the archive lists more than {MAX_ENTRIES} files, or claims to be of more than 4 GB: split it")
 
 
 def _inside(name: str) -> bool:

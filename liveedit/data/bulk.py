@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,8 +23,9 @@ from liveedit.types import Edit, InputError, LiveEditError
 
 MAX_ROWS = 500
 MAX_BYTES = 8 * 2**20  # of a file of rows
-MAX_SIDE = 512  # pixels: what a vision tower sees of a picture, and what hundreds of them leave room for
-MAX_PIXELS = 120_000_000  # of all pictures together
+MAX_PARTS = 100_000  # lists and objects of a JSON file, each of which takes hundreds of bytes in memory
+MAX_SIDE = 512  # pixels: what a vision tower sees of a picture
+MAX_PIXELS = 30_000_000  # of all pictures together: a hundred of that size, more when they are smaller
 # What a column may be called; the last is the name in the published benchmarks.
 COLUMNS = {
     "image": ("image", "picture", "file"),
@@ -57,8 +59,8 @@ def read_bulk(
 ) -> Bulk:
     """Read a file of edits. A row without a picture's name is about the picture ``shown``.
 
-    Names are looked up in the archive, then in ``library``, never on the disk. ``check`` may raise for an edit that
-    the model cannot take. Raises :class:`InputError` when the file as a whole cannot be read.
+    Names are looked up in the archive, and without a folder in ``library``, never on the disk. ``check`` may raise for
+    an edit that the model cannot take. Raises :class:`InputError` when the file as a whole cannot be read.
     """
     path = Path(path)
     if path.suffix.lower() == ".zip":
@@ -72,17 +74,21 @@ def read_bulk(
             raise InputError(f"the file of rows has more than {MAX_BYTES >> 20} MB: split it")
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"the file cannot be read ({error}): choose it again") from error
+        raise InputError(f"the file cannot be read ({error.strerror}): choose it again") from error
     return _collect(_rows(path.name, data), _Pictures(shown, library or {}, None), check)
 
 
 class _Pictures:
-    """Pictures by name, each opened once; together they have a limit."""
+    """Pictures by name, each opened once; the more there are, the smaller they are kept."""
 
     def __init__(self, shown: Image | None, library: Mapping[str, Path], archive: Archive | None) -> None:
         self.shown, self.library, self.archive = shown, library, archive
         self.known: dict[str, Image] = {}
-        self.pixels = 0
+        self.side = MAX_SIDE
+
+    def expect(self, count: int) -> None:
+        """Make room for ``count`` pictures."""
+        self.side = min(MAX_SIDE, int((MAX_PIXELS / max(count, 1)) ** 0.5))
 
     def get(self, name: str) -> Image:
         if not name:
@@ -90,28 +96,31 @@ class _Pictures:
                 raise InputError("the row names no picture and none is shown")
             return self.shown
         if name not in self.known:
-            image = self._open(name)
-            self.pixels += image.width * image.height
-            if self.pixels > MAX_PIXELS:
-                raise InputError("the pictures before it fill the room there is: put fewer pictures in one file")
-            self.known[name] = image
+            self.known[name] = self._open(name)
         return self.known[name]
 
     def _open(self, name: str) -> Image:
-        names = self.archive.names if self.archive else []
-        plain = PurePosixPath(name.replace("\\", "/"))
-        found = [n for n in names if n == str(plain)] or [n for n in names if PurePosixPath(n).name == plain.name]
+        """The picture of exactly this name, or the only one in whose name this one is the end."""
+        wanted = PurePosixPath(name.replace("\\", "/"))
+        parts = wanted.parts
+        names = {n: PurePosixPath(n.replace("\\", "/")).parts for n in self.archive.names} if self.archive else {}
+        found = [n for n, given in names.items() if given == parts]
+        found = found or [n for n, given in names.items() if given[-len(parts) :] == parts and not _hidden(n)]
+        if len(found) > 1:
+            raise InputError(f"{len(found)} pictures are called {name[:80]}: name the folder as well")
         if self.archive and found:
-            return read_picture(self.archive.read(found[0]), plain.name, MAX_SIDE)
-        if plain.name in self.library:
-            return open_picture(self.library[plain.name], MAX_SIDE)
+            return read_picture(self.archive.read(found[0]), wanted.name, self.side)
+        if name in self.library:
+            return open_picture(self.library[name], self.side)
         raise InputError(f"there is no picture called {name[:80]}")
 
 
 def _collect(rows: Iterator[dict[str, str]], pictures: _Pictures, check: Callable[[Edit], None] | None) -> Bulk:
     bulk = Bulk()
+    listed = list(islice(rows, MAX_ROWS + 1))
+    pictures.expect(len({row["image"] for row in listed} - {""}))
     answers: dict[tuple[str, str], tuple[int, str]] = {}
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(listed, 1):
         text = " | ".join(row[name] for name in COLUMNS)[:120]
         try:
             if number > MAX_ROWS:
@@ -130,8 +139,6 @@ def _collect(rows: Iterator[dict[str, str]], pictures: _Pictures, check: Callabl
             bulk.edits.append((number, edit))
         except LiveEditError as error:
             bulk.refused.append(Refusal(number, text, str(error)))
-        if number > MAX_ROWS:
-            break
     if not bulk.edits and not bulk.refused:
         raise InputError("the file has no rows: give each edit a row with image, prompt and target")
     return bulk
@@ -144,23 +151,22 @@ def _rows(name: str, data: bytes) -> Iterator[dict[str, str]]:
     try:
         text = data.decode("utf-8-sig")
         if name.lower().endswith(".json"):
-            listed = json.loads(text)
-            if not isinstance(listed, list):
+            if text.count("{") + text.count("[") > MAX_PARTS:
+                raise InputError(f"the file of rows has more than {MAX_PARTS:,} lists and objects: split it")
+            found = json.loads(text)
+            if not isinstance(found, list):
                 raise ValueError("it is no list")
-            found: list[Any] = listed
         elif name.lower().endswith(".csv"):
-            found = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+            found = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         else:
             raise InputError("this kind of file is not known: choose a JSON, CSV or ZIP file")
-    except InputError:
-        raise
+        for row in found:
+            given = {str(key).strip().lower(): value for key, value in row.items()} if isinstance(row, dict) else {}
+            yield {
+                column: next((_cell(given[name]) for name in names if name in given), "") for column, names in COLUMNS.items()
+            }  # fmt: skip
     except (ValueError, csv.Error, RecursionError) as error:
         raise InputError(f"the file of rows cannot be read ({error}): it must be UTF-8, a JSON list or a CSV table with a header") from error
-    for row in found:
-        given = {str(key).strip().lower(): value for key, value in row.items()} if isinstance(row, dict) else {}
-        yield {
-            column: next((_cell(given[name]) for name in names if name in given), "") for column, names in COLUMNS.items()
-        }  # fmt: skip
 
 
 def _cell(value: Any) -> str:

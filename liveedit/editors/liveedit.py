@@ -32,7 +32,7 @@ from liveedit.editors.fit import check_architecture
 from liveedit.editors.folder import CONFIG, WEIGHTS
 from liveedit.editors.hub import CARD, editor_file, first_line, is_hub_id, model_card
 from liveedit.editors.streaming import Said, spell, stream_tokens, token_probabilities
-from liveedit.experts import PAPER_ROUTING, ExpertRepository, Routing, RoutingStrategy, route
+from liveedit.experts import PAPER_ROUTING, ExpertRepository, Limits, Routing, RoutingStrategy, route
 from liveedit.experts.modules import FeatureBatch, LiveEditModules, generator_input
 from liveedit.hooks import replace_output, stop_after
 from liveedit.types import Answer, Edit, EditorError, ExpertTraces, Query, RoutingTrace, one_or_many
@@ -193,9 +193,9 @@ class LiveEdit(
         """A repository without experts."""
         return ExpertRepository.empty(self.config, tensors_digest(self.modules.state_dict()))
 
-    def load_state(self, path: str | Path, /) -> ExpertRepository:
+    def load_state(self, path: str | Path, /, limits: Limits | None = None) -> ExpertRepository:
         """Read a repository that an editor of this configuration and these trained weights saved."""
-        return ExpertRepository.load(path, self.config, tensors_digest(self.modules.state_dict()))
+        return ExpertRepository.load(path, self.config, tensors_digest(self.modules.state_dict()), limits)
 
     @torch.no_grad()
     def edit(

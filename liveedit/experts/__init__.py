@@ -7,6 +7,7 @@ from liveedit.experts.features import FeatureExtractor
 from liveedit.experts.generator import ExpertGenerator, GeneratorInput
 from liveedit.experts.reference import ReferenceEditor, ReferenceExpert, ReferenceTrace, load_reference
 from liveedit.experts.repository import Expert, ExpertRepository
+from liveedit.experts.repository_file import Limits, bytes_of_one
 from liveedit.experts.routing import PAPER_ROUTING, Routing, RoutingStrategy, apply_residual, route, similarity
 
 __all__ = [
@@ -16,12 +17,14 @@ __all__ = [
     "ExpertRepository",
     "FeatureExtractor",
     "GeneratorInput",
+    "Limits",
     "ReferenceEditor",
     "ReferenceExpert",
     "ReferenceTrace",
     "Routing",
     "RoutingStrategy",
     "apply_residual",
+    "bytes_of_one",
     "load_reference",
     "route",
     "similarity",

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from liveedit.config import EditorConfig
-from liveedit.experts.repository_file import FORMAT, STORED_SIDE, TENSORS, read_experts, shapes_of
+from liveedit.experts.repository_file import FORMAT, STORED_SIDE, TENSORS, Limits, read_experts, shapes_of
 from liveedit.types import Edit, RepositoryError
 
 _PIXEL = Image.new("RGB", (1, 1))
@@ -183,12 +183,11 @@ class ExpertRepository:
         """Write the repository to one safetensors file; an interrupted or failed write leaves the old file whole."""
         path = Path(path)
         tensors: dict[str, torch.Tensor] = {}
+        pictures, places = _stored(e.edit.image for e in self.experts)
+        sizes = [len(picture) for picture in pictures]
         if self.experts:
             tensors = {name: self.stacked(name).contiguous() for name in TENSORS}
-            pictures = [_png(e.edit.image) for e in self.experts]
-            tensors["pictures"] = torch.from_numpy(np.frombuffer(b"".join(pictures), np.uint8).copy())
-        else:
-            pictures = []
+            tensors["pictures"] = torch.from_numpy(np.frombuffer(bytearray().join(pictures), np.uint8))
         rows = [
             {
                 "id": e.id,
@@ -196,9 +195,9 @@ class ExpertRepository:
                 "target": e.edit.target,
                 "active": e.active,
                 "scale": e.scale,
-                "picture_bytes": len(p),
+                "picture": place,
             }
-            for e, p in zip(self.experts, pictures, strict=True)
+            for e, place in zip(self.experts, places, strict=True)
         ]
         metadata = {
             "format": FORMAT,
@@ -206,6 +205,7 @@ class ExpertRepository:
             "layer": str(self.config.layer),
             "made_by": self.made_by,
             "experts": json.dumps(rows),
+            "pictures": json.dumps(sizes),
         }
         part = path.with_name(path.name + ".part")
         try:
@@ -218,10 +218,12 @@ class ExpertRepository:
             ) from error
 
     @classmethod
-    def load(cls, path: str | Path, config: EditorConfig, made_by: str = "") -> ExpertRepository:
+    def load(
+        cls, path: str | Path, config: EditorConfig, made_by: str = "", limits: Limits | None = None
+    ) -> ExpertRepository:
         """Read a repository made with an editor of this configuration and these weights; any other is refused."""
         repository = cls(config, made_by=made_by)
-        for row, picture, tensors in read_experts(path, config, made_by):
+        for row, picture, tensors in read_experts(path, config, made_by, limits):
             edit = Edit(picture, row["prompt"], row["target"])
             # Copies, so that one expert does not keep the tensors of all.
             kept = {name: tensor.float().clone() for name, tensor in tensors.items()}
@@ -229,6 +231,19 @@ class ExpertRepository:
             repository._check(expert)
             repository.experts.append(expert)
         return repository
+
+
+def _stored(images: Iterable[Image.Image]) -> tuple[list[bytes], list[int]]:
+    """The files of all different pictures, and for each given one which of them is its own."""
+    numbers: dict[bytes, int] = {}
+    known: dict[int, int] = {}
+    places = []
+    for image in images:
+        # Edits of one picture mostly share it; equal ones are found by what would be stored.
+        if id(image) not in known:
+            known[id(image)] = numbers.setdefault(_png(image), len(numbers))
+        places.append(known[id(image)])
+    return list(numbers), places
 
 
 def _png(image: Image.Image) -> bytes:

@@ -10,6 +10,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,26 @@ from safetensors import SafetensorError, safe_open
 from liveedit.config import EditorConfig
 from liveedit.types import MAX_CHARACTERS, RepositoryError
 
-FORMAT = "liveedit-repository-1"
+FORMAT = "liveedit-repository-2"
+# In files of before, each expert has a picture of its own, be it the same as another's.
+FORMER = "liveedit-repository-1"
 TENSORS = ("U", "V", "phi", "psi")
 STORED_SIDE = 512
 MAX_HEADER = 32 * 2**20  # bytes; ten thousand edits take a tenth of it
 ROW_CHARACTERS = 6000
+SIZE_CHARACTERS = 12
 MAX_SCALE = 1000.0
-MAX_PIXELS = 2**27  # of all pictures together: 400 MB
+# What the description of an expert says of its picture: which one it is, or how long.
+_PICTURE = {FORMAT: "picture", FORMER: "picture_bytes"}
 _ID = re.compile(r"[\w-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file of edits may take: pixels of all pictures together (they are kept smaller to fit), bytes of tensors."""
+
+    pixels: int = 2**27
+    tensors: int = 2**62
 
 
 class _Damage(Exception):
@@ -42,21 +55,27 @@ def shapes_of(config: EditorConfig) -> dict[str, tuple[int, int]]:
     return {"U": low_rank, "V": low_rank, "phi": routing, "psi": routing}
 
 
+def bytes_of_one(config: EditorConfig) -> int:
+    """Bytes of the tensors of one expert in memory, in float32."""
+    return 4 * sum(height * width for height, width in shapes_of(config).values())
+
+
 def read_experts(
-    path: str | Path, config: EditorConfig, made_by: str = ""
+    path: str | Path, config: EditorConfig, made_by: str = "", limits: Limits | None = None
 ) -> Iterator[tuple[dict[str, Any], Image.Image, dict[str, torch.Tensor]]]:
     """Of each expert its description, its picture in RGB, and ``U``, ``V`` [r, d], ``phi``, ``psi`` [k, d_m].
 
-    A description has ``id``, ``prompt``, ``target``, ``active``, ``scale`` and ``picture_bytes``. Raises
-    :class:`RepositoryError` for a file that is damaged, no file of edits, or of another editor than ``config``'s, or
-    of other trained weights than ``made_by`` names (where both are known).
+    A description has ``id``, ``prompt``, ``target``, ``active`` and ``scale``; experts that share a picture in the file
+    share it here. Raises :class:`RepositoryError` for a file that is damaged, no file of edits, or of another editor
+    than ``config``'s, or of other trained weights than ``made_by`` names (where both are known), or beyond ``limits``.
     Whether the tensors' numbers are finite is not looked at.
     """
+    limits = limits or Limits()
     try:
         _check_header(path)
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if metadata.get("format") not in _PICTURE:
                 raise RepositoryError(f"{path} is not a file of edits: choose a file saved by this program")
             if metadata.get("backbone") != config.backbone or metadata.get("layer") != str(config.layer):
                 raise RepositoryError(
@@ -68,11 +87,18 @@ def read_experts(
                 )
             kept = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118 (no iterator)
             count = _count({name: (part.get_dtype(), tuple(part.get_shape())) for name, part in kept.items()}, config)
-            rows = _rows(metadata.get("experts", "[]"), count)
+            size = count * bytes_of_one(config)
+            if size > limits.tensors:
+                raise RepositoryError(
+                    f"the {count:,} edits in {path} take {size >> 20} MB, and here is room for {limits.tensors >> 20}: "
+                    "keep fewer edits in one file"
+                )
+            rows = _rows(metadata.get("experts", "[]"), count, _PICTURE[metadata["format"]])
+            sizes = _sizes(metadata, rows)
             tensors = {name: handle.get_tensor(name) for name in kept}
-        pictures = _pictures(tensors.get("pictures", torch.empty(0)).numpy(), [row["picture_bytes"] for row in rows])
-        for index, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
-            yield row, picture, {name: tensors[name][index] for name in TENSORS}
+        pictures = _pictures(tensors.get("pictures", torch.empty(0)).numpy(), sizes, limits.pixels)
+        for index, row in enumerate(rows):
+            yield row, pictures[row["picture"]], {name: tensors[name][index] for name in TENSORS}
     except (_Damage, ValueError, SyntaxError, EOFError, IndexError, struct.error, Image.DecompressionBombError) as error:
         raise RepositoryError(f"the file of edits {path} is damaged ({error}): restore it from a copy") from error
     except (OSError, SafetensorError) as error:
@@ -113,8 +139,11 @@ def _count(claimed: Mapping[str, tuple[str, tuple[int, ...]]], config: EditorCon
     return count
 
 
-def _rows(text: str, count: int) -> list[dict[str, Any]]:
-    """What the file says of each of its ``count`` experts, with every value of the type that :meth:`save` writes."""
+def _rows(text: str, count: int, picture: str) -> list[dict[str, Any]]:
+    """What the file says of each of its ``count`` experts, with every value of the type that :meth:`save` writes.
+
+    What it says under ``picture`` is left to :func:`_sizes`.
+    """
     # Long before a row has this many characters its prompt is too long; a list of a million rows is not parsed.
     if len(text) > 100 + count * ROW_CHARACTERS:
         raise _Damage(f"it describes more than its {count} experts")
@@ -125,19 +154,40 @@ def _rows(text: str, count: int) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or len(rows) != count:
         raise _Damage(f"it does not describe its {count} experts")
     for number, row in enumerate(rows):
-        if not isinstance(row, dict) or set(row) != {"id", "prompt", "target", "active", "scale", "picture_bytes"}:
+        if not isinstance(row, dict) or set(row) != {"id", "prompt", "target", "active", "scale", picture}:
             raise _Damage(f"the description of expert {number} lacks a part")
         if not isinstance(row["id"], str) or not _ID.fullmatch(row["id"]):
             raise _Damage(f"expert {number} has no proper id")
         if not (_usable(row["prompt"]) and _usable(row["target"])):
             raise _Damage(f"the prompt or answer of expert {number} is empty, no text, or too long")
-        if type(row["active"]) is not bool or type(row["picture_bytes"]) is not int or row["picture_bytes"] < 0:
-            raise _Damage(f"expert {number} is neither on nor off, or its picture has no size")
+        if type(row["active"]) is not bool:
+            raise _Damage(f"expert {number} is neither on nor off")
         if type(row["scale"]) not in (int, float) or not abs(row["scale"]) <= MAX_SCALE:
             raise _Damage(f"the scale of expert {number} is no number up to {MAX_SCALE:g}")
     if len({row["id"] for row in rows}) != count:
         raise _Damage("two experts have the same id")
     return rows
+
+
+def _sizes(metadata: Mapping[str, str], rows: list[dict[str, Any]]) -> list[int]:
+    """The bytes of each stored picture; each row gets the number of its own as ``picture``."""
+    if metadata["format"] == FORMER:
+        sizes = [row.pop("picture_bytes") for row in rows]
+        for number, row in enumerate(rows):
+            row["picture"] = number
+    else:
+        text = metadata.get("pictures", "[]")
+        if len(text) > 100 + len(rows) * SIZE_CHARACTERS:
+            raise _Damage(f"it has more pictures than its {len(rows)} experts")
+        try:
+            sizes = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _Damage("its list of pictures is no JSON") from error
+    if not isinstance(sizes, list) or any(type(size) is not int or size < 0 for size in sizes):
+        raise _Damage("a picture has no size")
+    if any(type(row["picture"]) is not int or not 0 <= row["picture"] < len(sizes) for row in rows):
+        raise _Damage("an expert has no picture")
+    return sizes
 
 
 def _usable(text: Any) -> bool:
@@ -148,8 +198,8 @@ def _usable(text: Any) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _pictures(data: np.ndarray, sizes: Sequence[int]) -> Iterator[Image.Image]:
-    """The pictures out of their bytes [N], RGB; so many that they would fill the memory are kept smaller."""
+def _pictures(data: np.ndarray, sizes: Sequence[int], most: int) -> list[Image.Image]:
+    """The pictures out of their bytes [N], RGB; those of more than ``most`` pixels together are kept smaller."""
     if sum(sizes) != len(data):
         raise _Damage("its pictures are longer or shorter than it says")
     places = [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
@@ -160,12 +210,13 @@ def _pictures(data: np.ndarray, sizes: Sequence[int]) -> Iterator[Image.Image]:
             if max(picture.size) > STORED_SIDE:
                 raise _Damage(f"a picture has {picture.width} x {picture.height} pixels, {STORED_SIDE} a side is the limit")
             pixels += picture.width * picture.height
-    side = int(STORED_SIDE * min(1.0, MAX_PIXELS / max(pixels, 1)) ** 0.5)
+    side = STORED_SIDE if pixels <= most else max(int((most / len(files)) ** 0.5), 1)
+    shown = []
     for file in files:
         with _opened(file) as picture:
-            shown = picture.convert("RGB")
-        shown.thumbnail((side, side))
-        yield shown
+            shown.append(picture.convert("RGB"))
+        shown[-1].thumbnail((side, side))
+    return shown
 
 
 def _opened(file: memoryview) -> Image.Image:

@@ -18,9 +18,11 @@ from PIL.Image import Image
 
 from liveedit.editors import LiveEdit
 from liveedit.experts import ExpertRepository
-from liveedit.types import Edit, InputError, Query, RepositoryError
+from liveedit.types import Edit, InputError, Query
 from liveedit.ui.markup import block
 from liveedit.ui.pictures import open_upload
+from liveedit.ui.room import Room
+from liveedit.ui.scratch import named_only
 from liveedit.ui.spaces import on_gpu
 from liveedit.ui.wiring import Wiring, told
 
@@ -100,10 +102,8 @@ def given_edits(editor: LiveEdit, edits: Edits) -> tuple[ExpertRepository, list[
         return editor.empty(), []
     if isinstance(edits, dict):
         path = _uploaded(edits)
-        try:
-            return editor.load_state(path), []
-        except RepositoryError as error:
-            raise RepositoryError(str(error).replace(str(path), path.name)) from error
+        with named_only(path):
+            return editor.load_state(path, Room.beside(editor.config).file), []
     if not isinstance(edits, list) or not all(isinstance(e, dict) for e in edits):
         raise InputError('the edits are no list: give [{"picture": ..., "prompt": ..., "answer": ...}]')
     if len(edits) > MAX_EDITS:

@@ -13,7 +13,7 @@ from liveedit.ui import session as actions
 from liveedit.ui.markup import block, escape, sentence, shorten, thumbnail
 from liveedit.ui.pictures import data_uri, uploaded_path
 from liveedit.ui.session import Session
-from liveedit.ui.wiring import PROGRESS, SESSION_SECONDS, Updates, Upload, Wiring, told
+from liveedit.ui.wiring import PROGRESS, Updates, Upload, Wiring, told
 
 SHOWN = 12
 HINT = (
@@ -39,7 +39,7 @@ def build_bulk_panel() -> BulkPanel:
         upload = gr.UploadButton("Choose a file", file_types=[".csv", ".json", ".zip"], size="sm", elem_id="bulk-file")
         preview = block(elem_id="bulk-preview")
         button = gr.Button("Apply these edits", variant="primary", visible=False, elem_id="bulk-apply")
-    return BulkPanel(upload, preview, button, gr.State(None, time_to_live=SESSION_SECONDS))
+    return BulkPanel(upload, preview, button, gr.State(None))
 
 
 def wire_bulk_panel(wiring: Wiring, panel: BulkPanel, picture: gr.Image) -> None:
@@ -51,26 +51,26 @@ def wire_bulk_panel(wiring: Wiring, panel: BulkPanel, picture: gr.Image) -> None
         path = uploaded_path(upload)
         if path is None:
             raise InputError("no file arrived: choose it again")
-        try:
-            image = actions.with_picture(state, uploaded_path(shown)).picture
-            bulk = read_bulk(path, image, library, wiring.editor.backbone.check_edit)
-        finally:
-            Path(path).unlink(missing_ok=True)
+        # The upload is left to the sweep: people who sent the same file share it.
+        image = actions.with_picture(state, uploaded_path(shown)).picture
+        bulk = read_bulk(path, image, library, wiring.editor.backbone.check_edit)
+        wiring.visits.admit(state, state, bulk)
         count = len(bulk.edits)
         words = "Apply this edit" if count == 1 else f"Apply these {count} edits"
         return {panel.read: bulk, panel.preview: preview_html(bulk), panel.button: gr.update(value=words, visible=bool(count))}
 
     @told
     def on_apply(state: Session, bulk: Bulk | None, progress: gr.Progress = PROGRESS) -> Updates:
-        if bulk is None:
-            raise InputError("no file has been read: choose one first")
+        if bulk is None or not bulk.edits:
+            raise InputError("no edits have been read: choose a file first")
 
         def report(done: int, count: int) -> None:
             progress((done, count), desc="Making edits", unit="edits")
 
-        state = actions.apply_many(wiring.editor, state, [edit for _, edit in bulk.edits], report)
+        edited = actions.apply_many(wiring.editor, state, [edit for _, edit in bulk.edits], report)
+        wiring.visits.admit(state, edited)
         said = f'<p class="check took" role="status">{len(bulk.edits)} edits were made. {escape(_refused(bulk).replace(":", "."))}</p>'
-        return {**wiring.view(state), panel.read: None, panel.preview: said, panel.button: gr.update(visible=False)}
+        return {**wiring.view(edited), panel.read: None, panel.preview: said, panel.button: gr.update(visible=False)}
 
     panel.upload.upload(
         on_file, [wiring.session, panel.upload, picture], [panel.read, panel.preview, panel.button],

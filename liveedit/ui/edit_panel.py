@@ -51,9 +51,10 @@ def wire_edit_panel(wiring: Wiring, panel: EditPanel, picture: gr.Image, questio
         state: Session, upload: Upload, prompt: str, target: str, progress: gr.Progress = PROGRESS
     ) -> Updates:
         progress(0.1, desc="Making the edit and asking again")
-        state = actions.with_picture(state, uploaded_path(upload))
-        state = actions.apply_edit(wiring.editor, state, str(prompt or ""), str(target or ""))
-        return {**wiring.view(state), question: prompt}
+        shown = actions.with_picture(state, uploaded_path(upload))
+        edited = actions.apply_edit(wiring.editor, shown, str(prompt or ""), str(target or ""))
+        wiring.visits.admit(state, edited)
+        return {**wiring.view(edited), question: prompt}
 
     applied = gr.on(
         [panel.button.click, panel.target.submit], on_apply, [wiring.session, picture, panel.prompt, panel.target],

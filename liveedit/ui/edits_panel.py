@@ -14,7 +14,10 @@ from liveedit.ui.session import Session
 from liveedit.ui.wiring import PROGRESS, Updates, Wiring, clicked, told
 
 ORDER = "Their order does not matter: each edit was made from the unedited model, and which of them answer is decided for each question."
-NO_EDITS = '<p class="empty">None yet. Your edits stay in this browser tab and are gone when you reload it.</p>'
+NO_EDITS = (
+    '<p class="empty">None yet. Your edits stay in this browser tab. They are gone when you reload it, '
+    "and when nothing was done here for an hour; <b>Keep and share</b> makes a file of them.</p>"
+)
 
 CHANGES: dict[str, Callable[[LiveEdit, Session, str], Session]] = {
     "switch": actions.switch, "remove": actions.remove, "undo": actions.undo,

@@ -39,7 +39,7 @@ from liveedit.ui.markup import block, distance, escape, number, sentence, shorte
 from liveedit.ui.pictures import data_uri
 from liveedit.ui.session import Session
 from liveedit.ui.spaces import on_gpu, package
-from liveedit.ui.wiring import PROGRESS, QUICK, SESSION_SECONDS, Updates, Wiring, told
+from liveedit.ui.wiring import PROGRESS, QUICK, Updates, Wiring, told
 
 QUESTION = "question"
 SIDE = 320
@@ -88,9 +88,9 @@ def build_heatmap_panel(wiring: Wiring) -> HeatmapPanel:
         )  # fmt: skip
     heatmaps = block(elem_id="heatmaps")
     stop = gr.Button("Stop", size="sm", visible=False, elem_id="heat-stop")
-    maps = gr.State({}, time_to_live=SESSION_SECONDS)
-    stopped = gr.State("", time_to_live=SESSION_SECONDS)
-    more = gr.State(0, time_to_live=SESSION_SECONDS)
+    maps = gr.State({})
+    stopped = gr.State("")
+    more = gr.State(0)
     panel = HeatmapPanel(target, method, maps, heatmaps, stop, stopped, more)
     wiring.shows(heatmaps, pending_html)
     wiring.follows(_step_of(wiring.editor, panel), [wiring.session, *panel.inputs], panel.outputs, heatmaps)

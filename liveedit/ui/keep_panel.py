@@ -1,18 +1,23 @@
-"""Keep and share: files made in memory and handed to the browser, and files that bring edits or a session back.
+"""Keep and share: files handed to the browser, and files that bring edits or a session back.
 
-A download is a link with the file inside it, so nothing is written on the server; an upload is read once and deleted.
+A file lies on the server under a name that nobody guesses, where uploads lie, and goes as they do. Inside the page it
+would take its memory three times, and stay there.
 """
 
 from __future__ import annotations
 
-import base64
+import shutil
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
+from gradio.route_utils import API_PREFIX
+from gradio.utils import get_upload_folder
 
-from liveedit.types import InputError
+from liveedit.types import InputError, RepositoryError
 from liveedit.ui.keeping import edits_file, restore, session_file, trace_file
 from liveedit.ui.markup import block
 from liveedit.ui.pictures import uploaded_path
@@ -21,26 +26,24 @@ from liveedit.ui.session import Session
 from liveedit.ui.wiring import PROGRESS, Updates, Upload, Wiring, clicked, told
 from liveedit.ui.wording import describe_model
 
-MOST_BYTES = 48 * 2**20  # a page holds a file of this size in a link
 FILES = {
-    "edits": ("Edits", "edits.safetensors", "application/octet-stream", "All edits with their pictures, for here or the command line"),
-    "session": ("Session", "liveedit-session.zip", "application/zip", "Edits, questions and picture: opens here again as it is now"),
-    "report": ("Report", "liveedit-report.html", "text/html", "The question shown, as one page to read anywhere"),
-    "trace": ("Trace", "liveedit-trace.json", "application/json", "Every number of the answer shown, for programs"),
+    "edits": ("Edits", "edits.safetensors", "All edits with their pictures, for here or the command line"),
+    "session": ("Session", "liveedit-session.zip", "Edits, questions and picture: opens here again as it is now"),
+    "report": ("Report", "liveedit-report.html", "The question shown, as one page to read anywhere"),
+    "trace": ("Trace", "liveedit-trace.json", "Every number of the answer shown, for programs"),
 }
-HINT = "Files to take with you; the server keeps nothing. Opening a file of edits adds them, a session takes the place of this one."
-# The browser saves what is inside the link, as if it had been clicked.
+HINT = (
+    "Files to take with you; the server keeps them for an hour at the most. Opening a file of edits adds them, a session "
+    "takes the place of this one."
+)
+# The browser saves the file, as if the link had been clicked.
 SAVE = """(html) => {
     const link = new DOMParser().parseFromString(html || '', 'text/html').querySelector('a[download]');
     if (!link) return;
-    const [head, body] = link.getAttribute('href').split(',');
-    const bytes = Uint8Array.from(atob(body), (c) => c.charCodeAt(0));
-    const address = URL.createObjectURL(new Blob([bytes], {type: head.slice(5).split(';')[0]}));
-    const save = Object.assign(document.createElement('a'), {href: address, download: link.download});
+    const save = Object.assign(document.createElement('a'), {href: link.getAttribute('href'), download: link.download});
     document.body.append(save);
     save.click();
     save.remove();
-    setTimeout(() => URL.revokeObjectURL(address), 60000);
 }"""
 
 
@@ -69,8 +72,10 @@ def wire_keep_panel(
 ) -> None:
     """Files out by a click, and in by an upload."""
     model = describe_model(wiring.editor.backbone)[0]
-    makers: dict[str, Callable[[Session], bytes]] = {
-        "edits": edits_file, "session": session_file, "trace": trace_file, "report": lambda s: report_file(s, model),
+    makers: dict[str, Callable[[Session, Path], object]] = {
+        "edits": edits_file, "session": session_file,
+        "trace": lambda state, path: path.write_bytes(trace_file(state)),
+        "report": lambda state, path: path.write_bytes(report_file(state, model)),
     }  # fmt: skip
 
     @told
@@ -80,7 +85,7 @@ def wire_keep_panel(
             raise InputError("this button is unknown: reload the page")
         if kind == "edits" and not len(state.repository):
             raise InputError("there are no edits to keep yet: make one first")
-        return link_html(kind, makers[kind](state))
+        return link_html(written(FILES[kind][1], lambda path: makers[kind](state, path)))
 
     @told
     def on_open(state: Session, upload: Upload, progress: gr.Progress = PROGRESS) -> Updates:
@@ -88,12 +93,10 @@ def wire_keep_panel(
         path = uploaded_path(upload)
         if path is None:
             raise InputError("no file arrived: choose it again")
-        try:
-            state = restore(wiring.editor, state, path)
-        finally:
-            Path(path).unlink(missing_ok=True)
-        prompt = state.asked.query.prompt if state.asked else gr.skip()
-        return {**wiring.view(state), picture: gr.update(value=state.picture), question: prompt, edit_prompt: prompt}
+        restored = restore(wiring.editor, state, path, wiring.visits.room.file)
+        wiring.visits.admit(state, restored)
+        prompt = restored.asked.query.prompt if restored.asked else gr.skip()
+        return {**wiring.view(restored), picture: gr.update(value=restored.picture), question: prompt, edit_prompt: prompt}
 
     panel.buttons.click(on_keep, wiring.session, panel.delivery, **wiring.queued(show_progress_on=panel.delivery)).success(
         None, panel.delivery, None, js=SAVE
@@ -105,17 +108,28 @@ def wire_keep_panel(
     wiring.and_then(opened)
 
 
-def link_html(kind: str, data: bytes) -> str:
-    """A link that holds the file; the page clicks it by itself, and a person may click it again."""
-    if len(data) > MOST_BYTES:
-        raise InputError(
-            f"the file would have {len(data) >> 20} MB, the page hands out at most {MOST_BYTES >> 20}: remove some edits"
-        )
-    _, name, mime, _ = FILES[kind]
-    size = f"{len(data) / 1e6:.1f} MB" if len(data) >= 1e6 else f"{max(len(data) // 1000, 1)} kB"
-    body = base64.b64encode(data).decode("ascii")
+def written(name: str, make: Callable[[Path], object]) -> Path:
+    """Where a new file of this name lies, which ``make`` writes; only who is told the place can fetch it."""
+    folder = Path(get_upload_folder()) / uuid.uuid4().hex
+    try:
+        folder.mkdir(parents=True)
+        make(folder / name)
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, (OSError, RepositoryError)):
+            raise InputError("the file could not be written on the server: try again later") from error
+        raise
+    return folder / name
+
+
+def link_html(path: Path) -> str:
+    """A link to the file; the page clicks it by itself, and a person may click it again."""
+    length = path.stat().st_size
+    size = f"{length / 1e6:.1f} MB" if length >= 1e6 else f"{max(length // 1000, 1)} kB"
+    # Relative to the page, which may be served below another address.
+    address = f".{API_PREFIX}/file={quote(path.as_posix())}"
     return (
-        f'<p class="hint" role="status">Ready: <a href="data:{mime};base64,{body}" download="{name}">{name}</a>, {size}. '
+        f'<p class="hint" role="status">Ready: <a href="{address}" download="{path.name}">{path.name}</a>, {size}. '
         "If your browser has not saved it, click the name.</p>"
     )
 
@@ -123,6 +137,6 @@ def link_html(kind: str, data: bytes) -> str:
 def _buttons() -> str:
     made = "".join(
         f'<button type="button" data-action="keep" data-item="{kind}" title="{meaning}">{label}</button>'
-        for kind, (label, _, _, meaning) in FILES.items()
+        for kind, (label, _, meaning) in FILES.items()
     )
     return f'<div class="chips" role="group" aria-label="Files to keep">{made}</div>'

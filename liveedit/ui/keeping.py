@@ -1,4 +1,4 @@
-"""Files a person takes home: their edits, the whole session, the trace of an answer. Made in memory, read back safely.
+"""Files a person takes home: their edits, the whole session, the trace of an answer. Read back safely.
 
 The file of edits is the repository's own (safetensors, pictures included), which the command line reads as well. The
 file of a session is a ZIP of it with the history and the picture; everything in it is checked like any upload.
@@ -6,12 +6,11 @@ file of a session is a ZIP of it with the history and the picture; everything in
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,13 @@ from liveedit.data.archive import Archive
 from liveedit.editors import LiveEdit
 from liveedit.editors.comparison import Comparison
 from liveedit.editors.streaming import Said
-from liveedit.experts import ExpertRepository
+from liveedit.experts import ExpertRepository, Limits
 from liveedit.pictures import read_picture
 from liveedit.types import Answer, ExpertTrace, InputError, LiveEditError, RoutingTrace
 from liveedit.ui import session as actions
-from liveedit.ui.history import KEPT_EXPERTS, MOST, Past, png_bytes
+from liveedit.ui.history import KEPT_EXPERTS, MOST, MOST_BYTES, Past, png_bytes
 from liveedit.ui.pictures import data_uri
+from liveedit.ui.scratch import named_only
 from liveedit.ui.session import THUMBNAIL, Session
 from liveedit.ui.spaces import on_gpu
 
@@ -35,16 +35,13 @@ FORMAT = "liveedit-session-1"
 EDITS, TABLE, PICTURE = "edits.safetensors", "session.json", "picture.png"
 MOST_TOKENS = 512
 MOST_IDS = 100_000  # of all edits that the questions of a session met
+MOST_TABLE = 4 * 2**20  # bytes; fifty questions take half a megabyte
 DAMAGED = "the session's file is damaged: choose another copy of it"
 
 
-def edits_file(session: Session) -> bytes:
-    """The edits as one safetensors file."""
-    # The writer wants a path; the folder is gone before this returns.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / EDITS
-        session.repository.save(path)
-        return path.read_bytes()
+def edits_file(session: Session, path: Path) -> None:
+    """Write the edits as one safetensors file."""
+    session.repository.save(path)
 
 
 def trace_file(session: Session) -> bytes:
@@ -67,8 +64,8 @@ def trace_file(session: Session) -> bytes:
     return json.dumps(value, indent=1, ensure_ascii=False).encode()
 
 
-def session_file(session: Session) -> bytes:
-    """Edits, history and picture as one ZIP."""
+def session_file(session: Session, path: Path) -> None:
+    """Write edits, history and picture as one ZIP."""
     keys = list(dict.fromkeys(p.picture_key for p in session.history if p.picture))
     # The questions met much the same edits: each has their places in this list.
     ids = {expert_id: place for place, expert_id in enumerate(dict.fromkeys(i for p in session.history for i in p.ids or ()))}
@@ -81,23 +78,24 @@ def session_file(session: Session) -> bytes:
         "history": [_past_to_json(p, keys, ids) for p in session.history],
     }
     pictures = {p.picture_key: p.picture for p in session.history if p.picture}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(EDITS, edits_file(session))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            edits_file(session, Path(folder) / EDITS)
+            archive.write(Path(folder) / EDITS, EDITS)
         archive.writestr(TABLE, json.dumps(table, ensure_ascii=False))
         for number, key in enumerate(keys):
             archive.writestr(_asked_about(number), pictures[key] or b"", zipfile.ZIP_STORED)
         if session.picture is not None:
             archive.writestr(PICTURE, png_bytes(session.picture), zipfile.ZIP_STORED)
-    return buffer.getvalue()
 
 
 @on_gpu("ask")
-def restore(editor: LiveEdit, session: Session, path: str | Path) -> Session:
+def restore(editor: LiveEdit, session: Session, path: str | Path, limits: Limits | None = None) -> Session:
     """The session with what a file holds: a file of edits adds to what there is, a session's file takes its place."""
+    path = Path(path)
     if zipfile.is_zipfile(path):
-        return _restored_session(editor, session, path)
-    found = _usable(editor, editor.load_state(path))
+        return _restored_session(editor, session, path, limits)
+    found = _usable(editor, path, limits)
     changed = session.copy()
     added = changed.repository.extend(found)
     if not added:
@@ -110,22 +108,22 @@ def restore(editor: LiveEdit, session: Session, path: str | Path) -> Session:
     return actions.again(editor, changed)
 
 
-def _restored_session(editor: LiveEdit, session: Session, path: str | Path) -> Session:
+def _restored_session(editor: LiveEdit, session: Session, path: Path, limits: Limits | None) -> Session:
     with Archive(path) as archive:
         if EDITS not in archive.names or TABLE not in archive.names:
             raise InputError("this ZIP is no session's file: for many edits from a ZIP use the form for them")
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / EDITS
             copy.write_bytes(archive.read(EDITS))
-            repository = _usable(editor, editor.load_state(copy))
+            repository = _usable(editor, copy, limits)
         try:
-            table = json.loads(archive.read(TABLE))
+            table = json.loads(archive.read(TABLE, MOST_TABLE))
             if table["format"] != FORMAT:
                 raise ValueError("format")
             # Files of older versions have neither these ids nor the count of what was forgotten.
             ids = [str(i)[:64] for i in table.get("ids", [])[:MOST_IDS]]
-            history = tuple(_past_from_json(row, archive, ids) for row in table["history"][:MOST])
-            forgotten = max(int(table.get("forgotten", 0)), 0)
+            history = _history_from_json(table["history"][:MOST], archive, ids)
+            forgotten = max(int(table.get("forgotten", 0)), 0) + len(table["history"]) - len(history)
             for past in history:
                 editor.backbone.check_prompt(past.prompt)
             given: Mapping[str, Any] = table["names"]
@@ -149,8 +147,10 @@ def _restored_session(editor: LiveEdit, session: Session, path: str | Path) -> S
     return restored
 
 
-def _usable(editor: LiveEdit, repository: ExpertRepository) -> ExpertRepository:
+def _usable(editor: LiveEdit, path: Path, limits: Limits | None) -> ExpertRepository:
     """The edits of a file, which may have been made elsewhere, if their texts are such as can be typed here."""
+    with named_only(path):
+        repository = editor.load_state(path, limits)
     for expert in repository:
         editor.backbone.check_edit(expert.edit)
     return repository
@@ -182,12 +182,30 @@ def _past_to_json(past: Past, keys: list[str], ids: Mapping[str, int]) -> dict[s
     }
 
 
-def _past_from_json(row: Mapping[str, Any], archive: Archive, ids: list[str]) -> Past:
-    number = row["picture"]
-    image: Image | None = None
-    if number is not None:
-        name = _asked_about(int(number))
-        image = read_picture(archive.read(name), name)
+def _history_from_json(rows: Sequence[Mapping[str, Any]], archive: Archive, ids: list[str]) -> tuple[Past, ...]:
+    """The questions; those about one picture share it, and so many are taken as the pictures leave room for."""
+    history: list[Past] = []
+    first: dict[int, Past] = {}
+    size = 0
+    for row in rows:
+        number = None if row["picture"] is None else int(row["picture"])
+        known = None if number is None else first.get(number)
+        image: Image | None = None
+        if number is not None and known is None:
+            image = read_picture(archive.read(_asked_about(number)), _asked_about(number))
+        past = _past_from_json(row, image, ids)
+        if known is not None:
+            past = replace(past, picture=known.picture, picture_key=known.picture_key, thumbnail=known.thumbnail)
+        elif number is not None:
+            first[number] = past
+            size += len(past.picture or b"")
+            if history and size > MOST_BYTES:
+                break
+        history.append(past)
+    return tuple(history)
+
+
+def _past_from_json(row: Mapping[str, Any], image: Image | None, ids: list[str]) -> Past:
     trace = _trace(row["trace"])
     routed = replace(trace, routed=bool(row["routed"]), reason=str(row["reason"])[:400])
     compared = Comparison(

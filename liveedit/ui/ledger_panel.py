@@ -19,7 +19,7 @@ from liveedit.ui.ledger import LedgerView, acted, explanation_html, ledger_html,
 from liveedit.ui.markup import block
 from liveedit.ui.session import Session
 from liveedit.ui.what_if import MAX_SCALE, MAX_SHIFT, WhatIf, answered, routed, what_if_html
-from liveedit.ui.wiring import PROGRESS, QUICK, SESSION_SECONDS, Options, Updates, Wiring, clicked, told
+from liveedit.ui.wiring import PROGRESS, QUICK, Options, Updates, Wiring, clicked, told
 
 HINT = "Each edit with what routing decided for it. Choose a heading to sort, an edit to see why it acted or where it stopped."
 WHAT_IF_HINT = (
@@ -85,9 +85,9 @@ def build_ledger_panel(wiring: Wiring) -> LedgerPanel:
 
 def wire_ledger_panel(wiring: Wiring, panel: LedgerPanel) -> None:
     """Sorting, filtering, opening, trying: all without the model, but for heatmaps and answers on request."""
-    view = gr.State(LedgerView(), time_to_live=SESSION_SECONDS)
-    heatmaps = gr.State({}, time_to_live=SESSION_SECONDS)
-    tried = gr.State(None, time_to_live=SESSION_SECONDS)
+    view = gr.State(LedgerView())
+    heatmaps = gr.State({})
+    tried = gr.State(None)
     wanted, map_open = gr.State(""), gr.State(False)
     settings = [wiring.session, view, panel.margin, panel.scale]
     filters = [panel.text, panel.passed_only]

@@ -17,36 +17,38 @@ from liveedit.ui.compare_panel import build_compare_panel, wire_compare_panel
 from liveedit.ui.edit_panel import build_edit_panel, wire_edit_panel
 from liveedit.ui.edits_panel import build_edits_panel, wire_edits_panel
 from liveedit.ui.figure_panel import build_figure_panel
-from liveedit.ui.gate import Gate, GatedBlocks
+from liveedit.ui.gate import Gate
 from liveedit.ui.heatmap_panel import build_heatmap_panel, wire_heatmap_panel
 from liveedit.ui.history_panel import build_history_panel, wire_history_panel
 from liveedit.ui.keep_panel import build_keep_panel, wire_keep_panel
 from liveedit.ui.ledger_panel import build_ledger_panel, wire_ledger_panel
 from liveedit.ui.markup import block, escape
 from liveedit.ui.picture_panel import build_picture_panel, wire_picture_panel
+from liveedit.ui.room import Room
+from liveedit.ui.scratch import own_folder
 from liveedit.ui.session import Session
 from liveedit.ui.tour_panel import build_tour_panel, wire_tour_panel
+from liveedit.ui.visits import SESSION_SECONDS, VisitedBlocks, Visits, lifespan_of
 from liveedit.ui.why_panel import build_why_panel
-from liveedit.ui.wiring import SESSION_SECONDS, Wiring
+from liveedit.ui.wiring import Wiring
 from liveedit.ui.wording import describe_model
 from liveedit.world.catalogue import ASSETS
 from liveedit.world.examples import read_examples
 
-SESSIONS = 64
+SESSIONS = 1000  # with edits or without; what they may hold together is another limit
 QUEUE = 64
 
 
-def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> gr.Blocks:
+def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> VisitedBlocks:
     """The whole page over one editor, which all visitors share; their edits stay apart.
 
     ``reason`` is a sentence that says why this model is served.
     """
     checkpoints = assets.parent / "checkpoints"
-    with GatedBlocks(
-        title="LiveEdit Workbench", analytics_enabled=False, fill_width=True, delete_cache=(1800, 2 * SESSION_SECONDS)
-    ) as page:
-        session = gr.State(Session(editor.empty()), time_to_live=SESSION_SECONDS)
-        wiring = Wiring(editor, read_examples(assets), assets, session)
+    visits = Visits(Room.beside(editor.config))
+    with VisitedBlocks(visits, title="LiveEdit Workbench", analytics_enabled=False, fill_width=True) as page:
+        session = visits.state = gr.State(Session(editor.empty()))
+        wiring = Wiring(editor, read_examples(assets), assets, session, visits)
         block(_header(*describe_model(editor.backbone), reason), elem_id="header")
         tour = build_tour_panel()
         with gr.Row(elem_id="workbench"):
@@ -114,19 +116,20 @@ def launch(editor: LiveEdit, host: str = "127.0.0.1", port: int = 7860, reason: 
             f"--mcp needs the package mcp, which is not installed: run `pip install \"gradio[mcp]=={gr.__version__}\"`, "
             "or leave --mcp out"
         )
-    page = build_page(editor, reason=reason)
-    # Else Gradio would also run what waits here at once, for whoever posts to /run/ or /api/, beside the queue.
-    page.queue(max_size=QUEUE, api_open=False)
-    print(f"Models loaded, serving on http://{host}:{port}", file=sys.stderr, flush=True)
-    try:
-        page.launch(
-            server_name=host, server_port=port, theme=theme(), css_paths=[ASSETS / "style.css"], footer_links=["api"],
-            show_error=True, max_file_size="100mb", state_session_capacity=SESSIONS, allowed_paths=[],
-            ssr_mode=False, quiet=True, enable_monitoring=False, app_kwargs={"middleware": [Middleware(Gate)]},
-            mcp_server=mcp,
-        )  # fmt: skip
-    except OSError as error:
-        raise InputError(f"the page cannot be served on {host}:{port} ({error}): choose another --port") from error
+    with own_folder(SESSION_SECONDS) as folder:
+        page = build_page(editor, reason=reason)
+        # Else Gradio would also run what waits here at once, for whoever posts to /run/ or /api/, beside the queue.
+        page.queue(max_size=QUEUE, api_open=False)
+        print(f"Models loaded, serving on http://{host}:{port}", file=sys.stderr, flush=True)
+        kwargs = {"middleware": [Middleware(Gate)], "lifespan": lifespan_of(page.visits, folder)}
+        try:
+            page.launch(
+                server_name=host, server_port=port, theme=theme(), css_paths=[ASSETS / "style.css"], footer_links=["api"],
+                show_error=True, max_file_size="100mb", state_session_capacity=SESSIONS, allowed_paths=[],
+                ssr_mode=False, quiet=True, enable_monitoring=False, app_kwargs=kwargs, mcp_server=mcp,
+            )  # fmt: skip
+        except OSError as error:
+            raise InputError(f"the page cannot be served on {host}:{port} ({error}): choose another --port") from error
 
 
 def _header(model: str, ability: str, reason: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +34,8 @@ def uploaded_path(payload: Mapping[str, Any] | None) -> str | None:
 
 def open_upload(path: str) -> Image.Image:
     """An upload as an upright RGB picture of at most 1024 pixels a side, or one sentence why not."""
+    if not os.path.isfile(path):
+        raise InputError("the picture is no longer kept on the server: upload it again")
     try:
         return open_picture(path)
     except InputError:

@@ -74,12 +74,13 @@ def wire_tour_panel(
             raise InputError("there is no such step: reload the page")
         number = int(item)
         progress(0.1, desc=STEPS[number].name)
-        state = take_step(wiring.editor, state, number, lambda title: open_picture(wiring.assets / examples[title].file))
+        there = take_step(wiring.editor, state, number, lambda title: open_picture(wiring.assets / examples[title].file))
+        wiring.visits.admit(state, there)
         step = STEPS[number]
         return {
-            **wiring.view(state),
+            **wiring.view(there),
             tour: tour_html(number),
-            picture: gr.update(value=state.picture, alt_text=examples[step.example].alt),
+            picture: gr.update(value=there.picture, alt_text=examples[step.example].alt),
             ask.question: step.prompt,
             ask.suggestions: suggestions_html(examples[step.example].questions),
             edit.prompt: PROMPT,

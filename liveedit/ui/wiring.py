@@ -25,6 +25,7 @@ from liveedit.editors import LiveEdit
 from liveedit.types import InputError, LiveEditError
 from liveedit.ui.markup import escape, sentence
 from liveedit.ui.session import Session
+from liveedit.ui.visits import Visits
 from liveedit.world.examples import Example
 
 P = ParamSpec("P")
@@ -35,7 +36,6 @@ Upload = dict[str, Any] | None
 
 LOG = logging.getLogger(__name__)
 PROGRESS = gr.Progress()
-SESSION_SECONDS = 3600
 # Actions that need no model, and write no session: they do not wait for one that does.
 QUICK: Options = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -52,12 +52,13 @@ class FollowUp:
 
 @dataclass
 class Wiring:
-    """The editor and the examples that all visitors share, and one visitor's session with what shows it."""
+    """The editor and the examples that all visitors share, who they are, and one's session with what shows it."""
 
     editor: LiveEdit
     examples: Sequence[Example]
     assets: Path
     session: gr.State
+    visits: Visits
     views: dict[Any, Callable[[Session], Any]] = field(default_factory=dict)
     steps: list[FollowUp] = field(default_factory=list)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -110,17 +112,59 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path, name: str, conten
         read_bulk(path, SHOWN)
 
 
-def test_rows_and_pictures_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_have_a_limit_and_many_pictures_are_kept_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulks, "MAX_ROWS", 2)
     monkeypatch.setattr(bulks, "MAX_PIXELS", 300)
     rows = [{"image": f"{c}.png", "prompt": "What?", "target": c} for c in ("red", "blue", "green", "white")]
     path = packed(tmp_path / "edits.zip", {"rows.json": table(rows), "red.png": png("red"), "blue.png": png("blue")})
     found = read_bulk(path)
-    assert [e.target for _, e in found.edits] == ["red"]
-    assert [(r.number, r.reason) for r in found.refused] == [
-        (2, "the pictures before it fill the room there is: put fewer pictures in one file"),
-        (3, "only the first 2 rows are taken"),
-    ]
+    assert [e.target for _, e in found.edits] == ["red", "blue"]
+    # Three pictures are asked for, ten pixels a side each.
+    assert [e.image.size for _, e in found.edits] == [(10, 10)] * 2
+    assert [(r.number, r.reason) for r in found.refused] == [(3, "only the first 2 rows are taken")]
+
+
+@pytest.mark.parametrize(("name", "content"), [("rows.csv", "image,prompt,target\n" + "a,b,c\n" * 200_000), ("rows.csv", "a\n" * 2**22)])
+def test_rows_beyond_the_limit_are_not_kept(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    tracemalloc.start()
+    found = read_bulk(path, SHOWN)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found.refused) == bulks.MAX_ROWS + 1
+    assert peak < 60_000_000  # The text itself takes a few times its bytes; a dictionary for each row took a gigabyte.
+
+
+def test_a_json_file_of_countless_parts_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text("[" + "{}," * 2_000_000 + "{}]")
+    tracemalloc.start()
+    with pytest.raises(InputError, match="lists and objects: split it"):
+        read_bulk(path, SHOWN)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000
+
+
+def test_a_picture_is_taken_only_when_its_name_says_which(tmp_path: Path) -> None:
+    names = ("dogs/1.png", "cats/1.png", "all/birds/2.png", "top.png", "all/top.png")
+    asked = ("1.png", "cats/1.png", "fish/1.png", "birds/2.png", "2.png", "top.png", "fox.png", "foxes/fox.png")
+    rows = [{"image": name, "prompt": "What?", "target": f"{number}"} for number, name in enumerate(asked)]
+    colours = dict(zip(names, ("red", "lime", "blue", "white", "black"), strict=True))
+    path = packed(tmp_path / "edits.zip", {"rows.json": table(rows), **{n: png(c) for n, c in colours.items()}})
+    Image.new("RGB", (8, 8), "orange").save(tmp_path / "fox.png")
+    found = read_bulk(path, None, {"fox.png": tmp_path / "fox.png"})
+    assert {asked[int(e.target)]: e.image.getpixel((0, 0)) for _, e in found.edits} == {
+        "cats/1.png": (0, 255, 0), "birds/2.png": (0, 0, 255), "2.png": (0, 0, 255), "top.png": (255, 255, 255),
+        "fox.png": (255, 165, 0),
+    }  # fmt: skip
+    reasons = {asked[r.number - 1]: r.reason for r in found.refused}
+    assert reasons == {
+        "1.png": "2 pictures are called 1.png: name the folder as well",
+        "fish/1.png": "there is no picture called fish/1.png",
+        "foxes/fox.png": "there is no picture called foxes/fox.png",
+    }
 
 
 def test_damaged_pictures_are_refused_row_by_row(tmp_path: Path) -> None:
@@ -152,6 +196,35 @@ def test_archives_are_read_under_limits(tmp_path: Path, monkeypatch: pytest.Monk
         archive.read("small")
         with pytest.raises(InputError, match="unpacks to too much"):
             archive.read("small")
+    with Archive(path) as archive, pytest.raises(InputError, match="unpacks to too much"):
+        archive.read("small", 599)
     monkeypatch.setattr(archives, "MAX_ENTRIES", 4)
     with pytest.raises(InputError, match="the limit is 4"):
         Archive(path)
+
+
+@pytest.mark.parametrize("kind", ["list", "ZIP64", "comment"])
+def test_an_endless_list_of_files_is_refused_before_it_is_read(tmp_path: Path, kind: str) -> None:
+    entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", *[0] * 9, 1, *[0] * 6) + b"a"
+    count = 400_000
+    listed = entry * count
+    comment = b"x" * 60_000 if kind == "comment" else b""
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count & 0xFFFF, count & 0xFFFF, len(listed), 0, len(comment)) + comment
+    if kind == "ZIP64":
+        large = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(listed), 0)
+        end = large + struct.pack("<4sLQL", b"PK\x06\x07", 0, len(listed), 1) + end[:12] + b"\0" * 4 + end[16:]
+    path = tmp_path / "list.zip"
+    path.write_bytes(listed + end)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="split it"):
+        Archive(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_a_missing_archive_is_refused_without_its_place(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.zip", tmp_path / "none.csv"):
+        with pytest.raises(InputError) as caught:
+            read_bulk(path, SHOWN)
+        assert str(tmp_path) not in str(caught.value)

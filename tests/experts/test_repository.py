@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from liveedit.config import EditorConfig
-from liveedit.experts import ExpertRepository, repository_file
+from liveedit.experts import ExpertRepository, Limits
 from liveedit.experts import repository as module
 from liveedit.types import Edit, RepositoryError
 
@@ -208,8 +208,13 @@ DAMAGE: dict[str, Callable[[dict[str, Any], dict[str, Any], list[dict[str, Any]]
     "other format": lambda t, m, r: m.update(format="something-else"),
     "rows are no JSON": lambda t, m, r: m.update(experts="{"),
     "a row without id": lambda t, m, r: r[0].pop("id"),
-    "a picture's length is wrong": lambda t, m, r: r[0].update(picture_bytes=3),
-    "a picture's length is no number": lambda t, m, r: r[0].update(picture_bytes="many"),
+    "a picture's length is wrong": lambda t, m, r: m.update(pictures="[3, 3, 3, 3]"),
+    "a picture's length is no number": lambda t, m, r: m.update(pictures='["many"]'),
+    "the pictures' lengths are no list": lambda t, m, r: m.update(pictures="7"),
+    "the pictures' lengths are no JSON": lambda t, m, r: m.update(pictures="["),
+    "a million pictures": lambda t, m, r: m.update(pictures=str([0] * 1_000_000)),
+    "a picture that is not there": lambda t, m, r: r[0].update(picture=4),
+    "a picture without a number": lambda t, m, r: r[0].update(picture=True),
     "pictures are missing": lambda t, m, r: t.pop("pictures"),
     "a picture is noise": lambda t, m, r: t.update(pictures=t["pictures"].flip(0)),
     "a tensor is missing": lambda t, m, r: t.pop("V"),
@@ -234,10 +239,10 @@ DAMAGE: dict[str, Callable[[dict[str, Any], dict[str, Any], list[dict[str, Any]]
     "an answer that is no text": lambda t, m, r: r[0].update(target=["a"]),
     "an empty answer": lambda t, m, r: r[0].update(target=" "),
     "half a character": lambda t, m, r: r[0].update(prompt="\ud83d"),
-    "a picture's length is negative": lambda t, m, r: r[0].update(picture_bytes=-1),
-    "a picture of 150 megapixels": lambda t, m, r: with_picture(t, r, claiming(15_000, 10_000)),
-    "a picture of 4 megapixels": lambda t, m, r: with_picture(t, r, claiming(2000, 2000)),
-    "a picture that is no PNG": lambda t, m, r: with_picture(t, r, b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+    "a picture's length is negative": lambda t, m, r: m.update(pictures=str([-1, *json.loads(m["pictures"])[1:]])),
+    "a picture of 150 megapixels": lambda t, m, r: with_picture(t, m, claiming(15_000, 10_000)),
+    "a picture of 4 megapixels": lambda t, m, r: with_picture(t, m, claiming(2000, 2000)),
+    "a picture that is no PNG": lambda t, m, r: with_picture(t, m, b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
 }
 
 
@@ -251,11 +256,11 @@ def claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def with_picture(held: dict[str, torch.Tensor], rows: list[dict[str, Any]], picture: bytes) -> None:
+def with_picture(held: dict[str, torch.Tensor], metadata: dict[str, str], picture: bytes) -> None:
     """Put a picture in the place of the first one."""
-    rest = bytes(held["pictures"].numpy())[rows[0]["picture_bytes"] :]
-    held["pictures"] = torch.tensor(list(picture + rest), dtype=torch.uint8)
-    rows[0]["picture_bytes"] = len(picture)
+    first, *others = json.loads(metadata["pictures"])
+    held["pictures"] = torch.tensor(list(picture + bytes(held["pictures"].numpy())[first:]), dtype=torch.uint8)
+    metadata["pictures"] = json.dumps([len(picture), *others])
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -313,7 +318,7 @@ def test_a_pickle_is_never_opened(repository: ExpertRepository, tmp_path: Path) 
     with pytest.raises(RepositoryError):
         ExpertRepository.load(path, CONFIG)
     repository.save(path)
-    rewrite(path, lambda held, metadata, rows: with_picture(held, rows, payload))
+    rewrite(path, lambda held, metadata, rows: with_picture(held, metadata, payload))
     with pytest.raises(RepositoryError):
         ExpertRepository.load(path, CONFIG)
     assert not trace.exists()
@@ -321,18 +326,62 @@ def test_a_pickle_is_never_opened(repository: ExpertRepository, tmp_path: Path) 
     assert trace.exists(), "the pickle would have done it"
 
 
-def test_pictures_that_would_fill_the_memory_are_kept_smaller(
-    repository: ExpertRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_that_would_fill_the_memory_are_kept_smaller(repository: ExpertRepository, tmp_path: Path) -> None:
     repository.save(tmp_path / "e.safetensors")
     # Together 40 x (30 + 31 + 32 + 33) = 5,040 pixels.
-    monkeypatch.setattr(repository_file, "MAX_PIXELS", 5040)
-    again = ExpertRepository.load(tmp_path / "e.safetensors", CONFIG)
+    again = ExpertRepository.load(tmp_path / "e.safetensors", CONFIG, limits=Limits(pixels=5040))
     assert same(repository, again)
-    monkeypatch.setattr(repository_file, "MAX_PIXELS", 20)
-    small = ExpertRepository.load(tmp_path / "e.safetensors", CONFIG)
-    assert sum(e.edit.image.width * e.edit.image.height for e in small) < 5040
+    small = ExpertRepository.load(tmp_path / "e.safetensors", CONFIG, limits=Limits(pixels=20))
+    assert sum(e.edit.image.width * e.edit.image.height for e in small) <= 20
     assert all(torch.equal(a.U, b.U) for a, b in zip(repository, small, strict=True))
+
+
+def test_more_tensors_than_there_is_room_for_are_refused(repository: ExpertRepository, tmp_path: Path) -> None:
+    repository.save(tmp_path / "e.safetensors")
+    held = repository.nbytes()
+    assert same(repository, ExpertRepository.load(tmp_path / "e.safetensors", CONFIG, limits=Limits(tensors=held)))
+    with pytest.raises(RepositoryError, match="keep fewer edits in one file"):
+        ExpertRepository.load(tmp_path / "e.safetensors", CONFIG, limits=Limits(tensors=held - 1))
+
+
+def test_equal_pictures_are_stored_once_and_shared(tmp_path: Path) -> None:
+    noise = Image.effect_noise((200, 200), 60).convert("RGB")
+    other = Image.new("RGB", (20, 20), "red")
+    made = ExpertRepository.empty(CONFIG)
+    made.add([Edit(i, f"prompt {n}", "a") for n, i in enumerate((noise, other, noise, noise.copy()))], **tensors(4))
+    path = tmp_path / "e.safetensors"
+    made.save(path)
+    again = ExpertRepository.load(path, CONFIG)
+    assert same(made, again)
+    images = [e.edit.image for e in again]
+    assert images[0] is images[2] is images[3] and images[1] is not images[0]
+    with safe_open(path, framework="pt") as handle:
+        assert len(json.loads(handle.metadata()["pictures"])) == 2
+
+
+def former(path: Path) -> None:
+    """Turn a file of edits with a picture for each into what such files were before."""
+
+    def change(held: dict[str, torch.Tensor], metadata: dict[str, str], rows: list[dict[str, Any]]) -> None:
+        metadata["format"] = "liveedit-repository-1"
+        for row, size in zip(rows, json.loads(metadata.pop("pictures")), strict=True):
+            del row["picture"]
+            row["picture_bytes"] = size
+
+    rewrite(path, change)
+
+
+def test_files_saved_before_pictures_were_shared_are_read(repository: ExpertRepository, tmp_path: Path) -> None:
+    path = tmp_path / "e.safetensors"
+    repository.save(path)
+    former(path)
+    assert same(repository, ExpertRepository.load(path, CONFIG))
+    whole = path.read_bytes()
+    for wrong in (3, -1, "many", None):
+        path.write_bytes(whole)
+        rewrite(path, lambda held, metadata, rows, wrong=wrong: rows[0].update(picture_bytes=wrong))  # type: ignore[misc]
+        with pytest.raises(RepositoryError, match="damaged"):
+            ExpertRepository.load(path, CONFIG)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 64, b"\xff" * 4096])

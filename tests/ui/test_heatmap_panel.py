@@ -22,7 +22,9 @@ from liveedit.ui import session as actions
 from liveedit.ui.expert_card import card_html, edit_heatmap
 from liveedit.ui.figure_panel import figure_html
 from liveedit.ui.heatmap_panel import build_heatmap_panel, heatmaps_html, nearest, still_true, wanted, work_key
+from liveedit.ui.room import Room
 from liveedit.ui.session import Session
+from liveedit.ui.visits import Visits
 from liveedit.ui.wiring import Wiring
 
 
@@ -40,7 +42,7 @@ def scattered(tmp_path_factory: pytest.TempPathFactory) -> LiveEdit:
 def shown(editor: LiveEdit, session: Session, target: str, method: str) -> str:
     """What stands in the heatmaps' place after a step, which finds all maps or says why it does not."""
     with gr.Blocks():
-        wiring = Wiring(editor, [], Path(), gr.State(session))
+        wiring = Wiring(editor, [], Path(), gr.State(session), Visits(Room.beside(editor.config)))
         panel = build_heatmap_panel(wiring)
     (step,) = wiring.steps
     updates = step.action(session, {}, target, method, "", 0)

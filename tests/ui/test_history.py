@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 import zipfile
 from dataclasses import replace
@@ -80,7 +79,7 @@ def test_a_question_whose_edits_are_gone_is_shown_all_the_same(
 ) -> None:
     gone = actions.remove(open_editor, start, start.repository.experts[0].id)
     path = tmp_path / "session.zip"
-    path.write_bytes(session_file(gone))
+    session_file(gone, path)
     for opened in (actions.reopen(open_editor, gone, 0), restore(open_editor, Session(open_editor.empty()), path)):
         assert opened.asked is not None and opened.outdated
         assert wiring.view(opened)
@@ -106,7 +105,7 @@ def test_what_was_not_kept_is_not_said_to_be_otherwise(
     kept = [row.expert_id for row in reopened.asked.trace.experts]
     unkept = next(i for target, i in names.items() if i not in kept and target != "pear")
     path = tmp_path / "session.zip"
-    path.write_bytes(session_file(reopened))
+    session_file(reopened, path)
     back = restore(open_editor, Session(open_editor.empty()), path)
     for opened in (reopened, actions.reopen(open_editor, back, 1)):
         assert wiring.view(opened)
@@ -126,7 +125,8 @@ def test_what_was_not_kept_is_not_said_to_be_otherwise(
 def test_a_file_of_an_older_version_says_no_more_than_it_knows(
     open_editor: LiveEdit, reopened: Session, tmp_path: Path
 ) -> None:
-    with zipfile.ZipFile(io.BytesIO(session_file(reopened))) as whole, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
+    session_file(reopened, tmp_path / "whole.zip")
+    with zipfile.ZipFile(tmp_path / "whole.zip") as whole, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
         for name in whole.namelist():
             data = whole.read(name)
             if name == keeping.TABLE:
@@ -177,7 +177,7 @@ def test_pictures_that_take_too_much_go_and_the_list_says_so(
     assert [p.prompt for p in small.history] == ["What is it?"]
     assert "Questions so far: 1 (older ones are no longer kept)" in history_html(small)
     path = tmp_path / "session.zip"
-    path.write_bytes(session_file(small))
+    session_file(small, path)
     assert "no longer kept" in history_html(restore(open_editor, Session(open_editor.empty()), path))
 
 

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from PIL.Image import Image
 
 from liveedit.editors import LiveEdit
-from liveedit.experts import ExpertRepository
+from liveedit.experts import ExpertRepository, Limits
+from liveedit.pictures import read_picture
 from liveedit.types import InputError, LiveEditError
+from liveedit.ui import keeping
 from liveedit.ui import session as actions
 from liveedit.ui.ask_panel import answers_html
 from liveedit.ui.edits_panel import edits_html
 from liveedit.ui.history_panel import history_html
-from liveedit.ui.keep_panel import link_html
+from liveedit.ui.keep_panel import link_html, written
 from liveedit.ui.keeping import TABLE, edits_file, restore, session_file, trace_file
 from liveedit.ui.report import report_file
 from liveedit.ui.session import Session
 
 
-def written(path: Path, data: bytes) -> Path:
-    path.write_bytes(data)
+def filed(path: Path, make: Callable[[Session, Path], None], session: Session) -> Path:
+    make(session, path)
     return path
 
 
 def test_a_session_comes_back_as_it_was(open_editor: LiveEdit, busy_session: Session, tmp_path: Path) -> None:
     off = actions.switch(open_editor, busy_session, busy_session.repository.experts[2].id)
-    path = written(tmp_path / "session.zip", session_file(off))
+    path = filed(tmp_path / "session.zip", session_file, off)
     back = restore(open_editor, Session(open_editor.empty()), path)
     assert back.names == off.names and back.made == off.made
     assert [(e.id, e.active) for e in back.repository] == [(e.id, e.active) for e in off.repository]
@@ -51,14 +57,14 @@ def test_a_session_comes_back_as_it_was(open_editor: LiveEdit, busy_session: Ses
 
 
 def test_an_unchanged_session_shows_its_answer(open_editor: LiveEdit, busy_session: Session, tmp_path: Path) -> None:
-    path = written(tmp_path / "session.zip", session_file(actions.remembering(busy_session)))
+    path = filed(tmp_path / "session.zip", session_file, actions.remembering(busy_session))
     back = restore(open_editor, Session(open_editor.empty()), path)
     assert not back.outdated
     assert answers_html(back) == answers_html(busy_session)
 
 
 def test_edits_are_added_to_those_there_are(open_editor: LiveEdit, busy_session: Session, tmp_path: Path) -> None:
-    path = written(tmp_path / "edits.safetensors", edits_file(busy_session))
+    path = filed(tmp_path / "edits.safetensors", edits_file, busy_session)
     assert len(ExpertRepository.load(path, open_editor.config)) == 6
     fewer = actions.remove(open_editor, busy_session, busy_session.repository.experts[0].id)
     back = restore(open_editor, fewer, path)
@@ -72,7 +78,8 @@ def test_edits_are_added_to_those_there_are(open_editor: LiveEdit, busy_session:
 def test_undoing_that_a_session_was_opened_brings_the_other_one_back(
     open_editor: LiveEdit, busy_session: Session, pictures: list[Image], tmp_path: Path
 ) -> None:
-    path = written(tmp_path / "session.zip", session_file(actions.remembering(busy_session)))
+    path = tmp_path / "session.zip"
+    session_file(actions.remembering(busy_session), path)
     mine = actions.apply_edit(open_editor, replace(Session(open_editor.empty()), picture=pictures[1]), "How many?", "nine")
     opened = restore(open_editor, mine, path)
     assert opened.picture is not None and len(opened.repository) == 6
@@ -93,7 +100,7 @@ def test_undoing_that_a_session_was_opened_brings_the_other_one_back(
 
 @pytest.mark.parametrize("change", ["no list", "nan", "probability", "picture", "lengths", "names", "deep", "passed", "ids"])
 def test_damaged_sessions_are_refused(open_editor: LiveEdit, busy_session: Session, tmp_path: Path, change: str) -> None:
-    whole = written(tmp_path / "whole.zip", session_file(actions.remembering(busy_session)))
+    whole = filed(tmp_path / "whole.zip", session_file, actions.remembering(busy_session))
     with zipfile.ZipFile(whole) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     table = json.loads(files[TABLE])
@@ -126,9 +133,11 @@ def test_damaged_sessions_are_refused(open_editor: LiveEdit, busy_session: Sessi
 def test_other_files_are_refused(open_editor: LiveEdit, busy_session: Session, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("rows.json", "[]")
-    for path in (tmp_path / "other.zip", written(tmp_path / "text.safetensors", b"hello")):
-        with pytest.raises(LiveEditError):
+    (tmp_path / "text.safetensors").write_bytes(b"hello")
+    for path in (tmp_path / "other.zip", tmp_path / "text.safetensors", tmp_path / "none.safetensors"):
+        with pytest.raises(LiveEditError) as caught:
             restore(open_editor, busy_session, path)
+        assert str(tmp_path) not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["edits", "session"])
@@ -138,8 +147,7 @@ def test_texts_that_could_not_be_typed_are_refused(
 ) -> None:
     edits = busy_session.repository.experts
     edits[0] = replace(edits[0], edit=replace(edits[0].edit, **{part: text}))
-    file = session_file(busy_session) if kind == "session" else edits_file(busy_session)
-    path = written(tmp_path / f"{kind}.file", file)
+    path = filed(tmp_path / f"{kind}.file", session_file if kind == "session" else edits_file, busy_session)
     with pytest.raises(LiveEditError, match=r"marker|shorten|empty"):
         restore(open_editor, Session(open_editor.empty()), path)
 
@@ -150,8 +158,7 @@ def test_edits_made_by_another_training_of_the_editor_are_refused(
 ) -> None:
     other = LiveEdit(open_editor.backbone, open_editor.config).empty()
     busy_session.repository.made_by = other.made_by
-    file = session_file(busy_session) if kind == "session" else edits_file(busy_session)
-    path = written(tmp_path / f"{kind}.file", file)
+    path = filed(tmp_path / f"{kind}.file", session_file if kind == "session" else edits_file, busy_session)
     with pytest.raises(LiveEditError, match="another training"):
         restore(open_editor, Session(open_editor.empty()), path)
 
@@ -159,7 +166,7 @@ def test_edits_made_by_another_training_of_the_editor_are_refused(
 def test_a_session_with_a_question_that_could_not_be_typed_is_refused(
     open_editor: LiveEdit, busy_session: Session, tmp_path: Path
 ) -> None:
-    whole = written(tmp_path / "whole.zip", session_file(actions.remembering(busy_session)))
+    whole = filed(tmp_path / "whole.zip", session_file, actions.remembering(busy_session))
     with zipfile.ZipFile(whole) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     table = json.loads(files[TABLE])
@@ -211,7 +218,75 @@ def test_without_an_answer_there_is_nothing_to_report(open_editor: LiveEdit) -> 
             make(empty)
 
 
-def test_a_link_holds_the_file() -> None:
-    html = link_html("trace", b'{"a": 1}')
-    assert 'href="data:application/json;base64,eyJhIjogMX0="' in html
-    assert 'download="liveedit-trace.json"' in html
+def test_a_link_leads_to_the_file_below_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "a folder"))
+    path = written("liveedit-trace.json", lambda path: path.write_bytes(b"{}" * 1000))
+    other = written("liveedit-trace.json", lambda path: path.write_bytes(b"{}"))
+    assert path != other, "nobody is handed what another one was handed"
+    html = link_html(path)
+    assert f'href="./gradio_api/file={quote(str(path))}"' in html and "%20" in html
+    assert 'download="liveedit-trace.json"' in html and "2 kB" in html
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), InputError("ask a question first")])
+def test_a_file_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise error
+
+    with pytest.raises(InputError, match=r"try again later|ask a question"):
+        written("edits.safetensors", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def with_table(source: Path, target: Path, content: bytes, more: dict[str, bytes] | None = None) -> Path:
+    """A session's file with another table, and with other files."""
+    with zipfile.ZipFile(source) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in {**files, TABLE: content, **(more or {})}.items():
+            archive.writestr(name, data)
+    return target
+
+
+def test_an_endless_table_is_refused_before_it_is_parsed(open_editor: LiveEdit, busy_session: Session, tmp_path: Path) -> None:
+    whole = filed(tmp_path / "whole.zip", session_file, busy_session)
+    path = with_table(whole, tmp_path / "long.zip", b"[" + b"{}," * 20_000_000 + b"{}]")
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"unpacks to too much at session\.json: it may have 4 MB"):
+        restore(open_editor, busy_session, path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000
+
+
+def test_questions_about_one_picture_share_it(
+    open_editor: LiveEdit, busy_session: Session, pictures: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = actions.remembering(busy_session)
+    for prompt in ("What is left of it?", "How many are there?"):
+        *_, session = actions.ask(open_editor, session, prompt)
+    *_, session = actions.ask(open_editor, actions.show(session, pictures[3]), "What is it?")
+    path = filed(tmp_path / "session.zip", session_file, session)
+    opened: list[str] = []
+    monkeypatch.setattr(keeping, "read_picture", lambda data, name: opened.append(name) or read_picture(data, name))
+    back = restore(open_editor, Session(open_editor.empty()), path)
+    assert opened == ["history/0.png", "history/1.png", "picture.png"]
+    assert history_html(back) == history_html(session)
+    assert len({id(p.picture) for p in back.history}) == 2 and len(back.history) == 4
+    monkeypatch.setattr(keeping, "MOST_BYTES", 10)
+    assert len(restore(open_editor, Session(open_editor.empty()), path).history) == 1, "what is newest is kept"
+
+
+def test_a_file_of_edits_has_the_room_there_is(open_editor: LiveEdit, busy_session: Session, tmp_path: Path) -> None:
+    path = filed(tmp_path / "edits.safetensors", edits_file, busy_session)
+    pixels = sum(e.edit.image.width * e.edit.image.height for e in busy_session.repository)
+    small = restore(open_editor, Session(open_editor.empty()), path, Limits(pixels=pixels // 2))
+    assert sum(e.edit.image.width * e.edit.image.height for e in small.repository) <= pixels // 2
+    for kind, make in (("safetensors", edits_file), ("zip", session_file)):
+        path = filed(tmp_path / f"file.{kind}", make, busy_session)
+        with pytest.raises(LiveEditError, match="keep fewer edits in one file") as caught:
+            restore(open_editor, Session(open_editor.empty()), path, Limits(tensors=100))
+        assert str(tmp_path) not in str(caught.value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.server
 import io
 import re
@@ -21,8 +20,12 @@ import pytest
 from PIL import Image
 
 from liveedit import LiveEdit
+from liveedit.ui import page as page_module
+from liveedit.ui import visits as visits_module
 from liveedit.ui.gate import MAX_BODY, encodable, holds_address, is_open
 from liveedit.ui.page import launch
+from liveedit.ui.scratch import PREFIX
+from liveedit.ui.visits import Visits, lifespan_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "nobody shall read this"
@@ -41,10 +44,17 @@ client = load_client()
 
 
 @pytest.fixture(scope="module")
-def address(open_editor: LiveEdit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page of a tiny editor, served by the program's own function."""
+def server(open_editor: LiveEdit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Visits, Path]]:
+    """The page of a tiny editor, served by the program's own function: its address, its visitors and its folder."""
+    held: list[Any] = []
+
+    def noted(visits: Visits, folder: Path) -> Any:
+        held[:] = visits, folder
+        return lifespan_of(visits, folder)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        patch.setattr(page_module, "lifespan_of", noted)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -56,7 +66,12 @@ def address(open_editor: LiveEdit, tmp_path_factory: pytest.TempPathFactory) -> 
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", held[0], held[1]
+
+
+@pytest.fixture(scope="module")
+def address(server: tuple[str, Visits, Path]) -> str:
+    return server[0]
 
 
 @pytest.fixture
@@ -114,13 +129,14 @@ def test_undoing_that_a_session_was_opened_puts_its_picture_and_question_back(vi
     other.picture("q.png", png("red"))
     other.edit("How many?", "seven")
     other.trigger("keep-files", "click", {"action": "keep", "item": "session"})
-    found = re.search(r"base64,([^\"]+)", str(other.value("delivery")))
+    link = re.search(r'href="\./([^"]+)"', other.value("delivery"))
+    assert link is not None
+    session = httpx.get(f"{address}/{link[1]}").content
     other.close()
-    assert found is not None
     visitor.picture("p.png", png())
     visitor.edit("What is this?", "teapot")
     before = httpx.get(f"{address}/gradio_api/file={visitor.value('picture')['path']}").content
-    visitor.fill("open-file", visitor.upload("session.zip", base64.b64decode(found[1])))
+    visitor.fill("open-file", visitor.upload("session.zip", session))
     visitor.trigger("open-file", "upload")
     assert (visitor.targets(), visitor.value("question")) == (["seven"], "How many?")
     visitor.trigger("edits", "click", {"action": "undo"})
@@ -128,6 +144,104 @@ def test_undoing_that_a_session_was_opened_puts_its_picture_and_question_back(vi
     after = httpx.get(f"{address}/gradio_api/file={visitor.value('picture')['path']}").content
     one, other = (Image.open(io.BytesIO(content)).tobytes() for content in (before, after))
     assert one == other
+
+
+def test_a_tab_whose_session_has_ended_is_told_so(server: tuple[str, Visits, Path], visitor: Any) -> None:
+    _, visits, _ = server
+    visitor.picture("p.png", png())
+    visitor.ask("What is this?")
+    visits.end(visitor.session)
+    visitor.ask("Nothing was lost, was it?")
+    visitor.edit("What is this?", "teapot")
+    visitor.ask("What is it?")
+    visits.end(visitor.session)
+    for action in (lambda: visitor.ask("What is it?"), lambda: visitor.edit("Which?", "cup"), lambda: visitor.picture("p.png", png("red"))):
+        with pytest.raises(client.Refused, match=r"Your session has ended, .* Reload the page"):
+            action()
+    assert visitor.targets() == ["teapot"], "what is shown can still be read"
+
+
+def test_visits_end_by_themselves(server: tuple[str, Visits, Path], visitor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, visits, _ = server
+    visitor.picture("p.png", png())
+    visitor.edit("What is this?", "teapot")
+    assert visitor.session in visits.session_data
+    monkeypatch.setattr(visits_module, "SESSION_SECONDS", 0.1)
+    for _ in range(100):
+        if visitor.session not in visits.session_data:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the session goes on")
+    with pytest.raises(client.Refused, match="Your session has ended"):
+        visitor.ask("What is this?")
+
+
+def test_calls_of_programs_open_no_sessions(server: tuple[str, Visits, Path]) -> None:
+    address, visits, _ = server
+    before = set(visits.session_data)
+    for _ in range(3):
+        number = httpx.post(f"{address}/gradio_api/call/ask", json={"data": ["What is it?", None, None, 4]}).json()["event_id"]
+        assert "complete" in httpx.get(f"{address}/gradio_api/call/ask/{number}", timeout=60).text
+    assert set(visits.session_data) <= before
+
+
+def test_what_a_page_shows_is_not_kept_for_it(server: tuple[str, Visits, Path], visitor: Any) -> None:
+    address, visits, folder = server
+    visitor.picture("p.png", png())
+    visitor.edit("What is this?", "teapot")
+    visitor.trigger("keep-files", "click", {"action": "keep", "item": "edits"})
+    link = re.search(r'href="\./([^"]+)" download="edits\.safetensors"', visitor.value("delivery"))
+    assert link is not None
+    answer = httpx.get(f"{address}/{link[1]}")
+    assert answer.status_code == 200 and "attachment" in answer.headers["content-disposition"]
+    assert b"liveedit-repository" in answer.content
+    assert [p.name for p in folder.rglob("edits.safetensors")] == ["edits.safetensors"]
+    assert "teapot" not in str(visits.session_data[visitor.session].config_values)
+    visitor.ask("What is this?")
+    assert visitor.value("delivery") == ""
+
+
+def test_two_people_bring_the_same_file(visitor: Any, address: str) -> None:
+    rows = b'[{"image": "fox.png", "prompt": "What is this?", "target": "teapot"}]'
+    other = client.Visitor(address)
+    people = (visitor, other)
+    for one in people:
+        one.fill("bulk-file", one.upload("rows.json", rows))
+    assert visitor.value("bulk-file")["path"] == other.value("bulk-file")["path"]
+    with pytest.raises(client.Refused, match="choose a file first"):
+        visitor.trigger("bulk-apply", "click")
+    for one in people:
+        one.trigger("bulk-file", "upload")
+        one.trigger("bulk-apply", "click")
+        assert one.targets() == ["teapot"]
+    visitor.trigger("keep-files", "click", {"action": "keep", "item": "session"})
+    link = re.search(r'href="\./([^"]+)"', visitor.value("delivery"))
+    assert link is not None
+    session = httpx.get(f"{address}/{link[1]}").content
+    for one in people:
+        one.fill("open-file", one.upload("session.zip", session))
+    for one in people:
+        one.trigger("open-file", "upload")
+        assert one.targets() == ["teapot"]
+    other.close()
+
+
+def test_an_upload_that_is_gone_is_asked_for_again(server: tuple[str, Visits, Path], visitor: Any) -> None:
+    _, visits, folder = server
+    assert folder.name.startswith(PREFIX)
+    visitor.picture("gone.png", png("teal"))
+    path = Path(visitor.value("picture")["path"])
+    assert path.is_relative_to(folder) and str(path) in visits.pictures()
+    path.unlink()
+    visitor.ask("It is open here already, is it not?")
+    stranger = client.Visitor(visitor.http.base_url)
+    for box, event in (("picture", "change"), ("bulk-file", "upload"), ("open-file", "upload")):
+        stranger.fill(box, visitor.value("picture"))
+        with pytest.raises(client.Refused) as caught:
+            stranger.trigger(box, event)
+        assert str(folder) not in str(caught.value) and str(caught.value)
+    stranger.close()
 
 
 def test_no_route_reads_a_file_outside_the_session(address: str, tmp_path: Path) -> None:
