@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -159,6 +161,12 @@ def test_a_tab_that_shows_edits_which_are_gone_is_known(visits: Visits, open_edi
         assert not visits.has_ended(again, given)
 
 
+def finished(call: Coroutine[Any, Any, None]) -> None:
+    """Run a call to its end, in a thread of its own: the main one's loop may be that of a browser."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, call).result()
+
+
 def test_calls_without_a_session_leave_nothing(page: VisitedBlocks, visits: Visits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "visits", visits)
 
@@ -170,11 +178,11 @@ def test_calls_without_a_session_leave_nothing(page: VisitedBlocks, visits: Visi
         monkeypatch.setattr(module.GatedBlocks, "process_api", answer)
         await page.process_api(state=visits[session], session_hash=session, event_id=event)
 
-    asyncio.run(call("visitor", "event"))
-    asyncio.run(call("click", None))
-    asyncio.run(call("call", "call"))
-    asyncio.run(call("stream", "stream", generating=True))
+    finished(call("visitor", "event"))
+    finished(call("click", None))
+    finished(call("call", "call"))
+    finished(call("stream", "stream", generating=True))
     assert list(visits.session_data) == ["visitor", "click", "stream"]
-    asyncio.run(call("stream", "stream"))
+    finished(call("stream", "stream"))
     assert list(visits.session_data) == ["visitor", "click"]
     assert all(v.busy == 0 for v in visits.session_data.values())  # type: ignore[attr-defined]
