@@ -42,6 +42,8 @@ def take(browser: Browser, url: str, path: Path, width: int, scheme: Scheme, tit
     page.locator("#check .check").wait_for()
     page.locator("#heatmaps img.heatmap").first.wait_for()
     print(f"{path.name}: {page.locator('#check').inner_text()}")
+    # What is still worked on is drawn faintly.
+    page.wait_for_function("!document.querySelector('.pending')")
     page.wait_for_timeout(800)  # let the last transitions end
     page.screenshot(path=path, full_page=True)
     page.close()

@@ -24,6 +24,7 @@ from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
 
 from liveedit.types import InputError
+from liveedit.ui.allocator import give_back
 from liveedit.ui.gate import GatedBlocks
 from liveedit.ui.room import Room, size_of
 from liveedit.ui.scratch import sweep
@@ -249,7 +250,7 @@ class VisitedBlocks(GatedBlocks):
 
 
 def lifespan_of(visits: Visits, folder: Path) -> Callable[[App], AbstractAsyncContextManager[None]]:
-    """For the server: its visitors are ``visits``, and ``folder`` is swept every minute."""
+    """For the server: its visitors are ``visits``; every minute ``folder`` is swept and freed memory given back."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: App) -> AsyncIterator[None]:
@@ -258,6 +259,7 @@ def lifespan_of(visits: Visits, folder: Path) -> Callable[[App], AbstractAsyncCo
         visits.set_blocks(page)
 
         def tidy() -> None:
+            give_back()
             sweep(folder, SESSION_SECONDS, visits.pictures())
             for known in page.temp_file_sets:
                 known.difference_update([path for path in list(known) if not os.path.exists(path)])
