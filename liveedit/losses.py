@@ -65,8 +65,8 @@ def hard_routing_loss(
 
     Features [B, k, d_m] of questions in the generality and locality domains, and of the sentinel under the same
     prompts; ``experts`` [E, k, d_m] with E >= B, the first B being the edits themselves. ``*_rivals`` bool [B, E]
-    says which experts are of other pictures than a question's. A generality question shall prefer its own edit to all
-    those and to the sentinel; the sentinel shall be preferred to them by either question.
+    says which experts are unrelated to a question. A generality question shall prefer its own edit to all
+    unrelated ones and to the sentinel; the sentinel shall be preferred to unrelated edits by either question.
     """
     to_experts = similarity(generality, experts)
     own = to_experts[:, : len(generality)].diagonal()

@@ -39,6 +39,6 @@ class FeatureMemory:
         self.features = [f.to(device) for f in state["features"]]
         self.contents = [frozenset(c) for c in state["contents"]]
 
-    def others(self, contents: Sequence[frozenset[str]]) -> torch.Tensor:
-        """Bool [B, M]: which remembered edits' pictures show something else than each of the given ones."""
-        return torch.tensor([[a != b for b in self.contents] for a in contents])
+    def unrelated(self, contents: Sequence[frozenset[str]]) -> torch.Tensor:
+        """Bool [B, M]: which remembered edits share nothing with each of the given pictures."""
+        return torch.tensor([[a.isdisjoint(b) for b in self.contents] for a in contents])

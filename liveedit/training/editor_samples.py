@@ -56,12 +56,10 @@ class Pairs:
     """What B edits and their B locality questions have to do with each other.
 
     ``related`` bool [2B, B]: whether the picture of an edit (first B) or of a locality question shares content with
-    an edit's, ``same_content`` whether it shows the same and nothing else; ``same_meaning`` bool [2B, 2B] over the
-    prompts of edits and locality questions; ``locality_kind`` [B].
+    an edit's; ``same_meaning`` bool [2B, 2B] over the prompts of edits and locality questions; ``locality_kind`` [B].
     """
 
     related: torch.Tensor
-    same_content: torch.Tensor
     same_meaning: torch.Tensor
     locality_kind: torch.Tensor
     contents: list[frozenset[str]]
@@ -81,7 +79,6 @@ class Pairs:
         meaning = torch.tensor([numbers.setdefault(m, len(numbers)) for m in meanings])
         return cls(
             torch.tensor([[not a.isdisjoint(b) for b in contents] for a in (*contents, *locality_contents)]),
-            torch.tensor([[a == b for b in contents] for a in (*contents, *locality_contents)]),
             meaning[:, None] == meaning[None, :],
             locality_kind,
             contents,
@@ -91,8 +88,8 @@ class Pairs:
 
     def to(self, device: torch.device) -> Pairs:
         """The same on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("related", "same_content", "same_meaning", "locality_kind")}
-        return replace(self, **moved)
+        related, same = self.related.to(device), self.same_meaning.to(device)
+        return replace(self, related=related, same_meaning=same, locality_kind=self.locality_kind.to(device))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from liveedit.config import EditorTrainingConfig
 from liveedit.experts import similarity
 from liveedit.losses import absolute_routing_loss, hard_routing_loss, relative_routing_loss
 from liveedit.training.crowd import FeatureMemory
-from liveedit.training.editor_samples import SAME_PICTURE, Pairs
+from liveedit.training.editor_samples import NEAR_MISS, SAME_PICTURE, Pairs
 
 SAME_ROW = 0.125  # how often an edit is matched with the very row it was made on
 
@@ -54,13 +54,16 @@ def routing_losses(
     variants = len(visual) // count - 1
     edit_rows, query_rows = (rows.to(device) for rows in stand_ins(count, variants, rng))
     local = torch.arange(count, device=device) + variants * count
-    # Pictures that share some things and not all are rivals too, and the nearest: a look-alike, a scene with one thing more.
-    other = ~pairs.same_content
-    experts, open_general, open_local = phi[edit_rows], other[:count], other[count:]
+    unrelated = ~pairs.related
+    experts, open_general, open_local = phi[edit_rows], unrelated[:count], unrelated[count:]
     if memory.features:
         experts = torch.cat([experts, torch.stack(memory.features)])
-        open_general = torch.cat([open_general, memory.others(pairs.contents).to(device)], 1)
-        open_local = torch.cat([open_local, memory.others(pairs.locality_contents).to(device)], 1)
+        open_general = torch.cat([open_general, memory.unrelated(pairs.contents).to(device)], 1)
+        open_local = torch.cat([open_local, memory.unrelated(pairs.locality_contents).to(device)], 1)
+    # A look-alike may share other objects with the edit's picture, and still is not the edit's business.
+    own_near = torch.diag(pairs.locality_kind == NEAR_MISS)
+    open_local = open_local.clone()
+    open_local[:, :count] |= own_near
     hard = hard_routing_loss(
         visual[query_rows],
         threshold[query_rows],
