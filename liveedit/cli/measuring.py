@@ -103,11 +103,7 @@ def source_of(args: argparse.Namespace) -> Source:
 
 
 def fitting_source(source: Source, backbone: Backbone) -> Source:
-    """The benchmark without the samples that the backbone refuses; the world's are short."""
-    from liveedit.evaluation.benchmarks import WorldSource
-
-    if isinstance(source, WorldSource):
-        return source
+    """The benchmark without the samples that the backbone refuses; says how many these are."""
     fit = source.fitting(backbone)
     tell_too_long(fit.too_long)
     return fit

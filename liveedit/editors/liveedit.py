@@ -178,8 +178,12 @@ class LiveEdit(
     def fingerprint(self) -> str:
         """A short name of the configuration, the trained weights and the routing strategy."""
         settings = json.dumps([asdict(self.config), asdict(self.routing)], sort_keys=True)
-        weights = tensors_digest(self.modules.state_dict())
-        return f"liveedit-{hashlib.sha256(f'{settings} {weights}'.encode()).hexdigest()[:16]}"
+        return f"liveedit-{hashlib.sha256(f'{settings} {self.weights}'.encode()).hexdigest()[:16]}"
+
+    @property
+    def weights(self) -> str:
+        """A short name of the trained weights, which a repository keeps: only they can read the features of its experts."""
+        return tensors_digest(self.modules.state_dict())
 
     def with_routing(self, routing: RoutingStrategy) -> LiveEdit:
         """The same trained editor under another routing strategy; modules are shared, nothing is copied.
@@ -191,11 +195,11 @@ class LiveEdit(
 
     def empty(self) -> ExpertRepository:
         """A repository without experts."""
-        return ExpertRepository.empty(self.config, tensors_digest(self.modules.state_dict()))
+        return ExpertRepository.empty(self.config, self.weights)
 
     def load_state(self, path: str | Path, /, limits: Limits | None = None) -> ExpertRepository:
         """Read a repository that an editor of this configuration and these trained weights saved."""
-        return ExpertRepository.load(path, self.config, tensors_digest(self.modules.state_dict()), limits)
+        return ExpertRepository.load(path, self.config, self.weights, limits)
 
     @torch.no_grad()
     def edit(

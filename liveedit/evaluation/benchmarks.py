@@ -95,6 +95,11 @@ class WorldSource:
     """The emoji world's benchmark: every seed draws cases of its own, as many as fit into the world."""
 
     size: int | None = None
+    too_long: int = 0
+
+    def fitting(self, limits: Limits) -> WorldSource:
+        """All of them: its questions and answers are short."""
+        return self
 
     def settings(self) -> dict[str, Any]:
         """What decides its samples, besides the seed and their number."""

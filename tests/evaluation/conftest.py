@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from liveedit.data import HardProbe, ImageSource, Sample
-from liveedit.editors import Prediction
+from liveedit.editors import LiveEdit, Prediction
 from liveedit.evaluation.benchmarks import FileSource
 from liveedit.types import Answer, Edit, ExpertTrace, Query, RoutingTrace
 
@@ -119,3 +119,22 @@ def coloured() -> FileSource:
 def forgetful() -> type[Forgetful]:
     """The class of the forgetful editor."""
     return Forgetful
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many questions LiveEdit was asked at once, call by call."""
+    counts: list[int] = []
+
+    def watch(name: str) -> None:
+        call = getattr(LiveEdit, name)
+
+        def watched(self: LiveEdit, state: Any, queries: Any, *given: Any, **options: Any) -> Any:
+            counts.append(len(queries) if isinstance(queries, list) else 1)
+            return call(self, state, queries, *given, **options)
+
+        monkeypatch.setattr(LiveEdit, name, watched)
+
+    watch("answer")
+    watch("predict")
+    return counts

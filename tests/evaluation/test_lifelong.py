@@ -167,21 +167,8 @@ def test_a_state_keeps_no_pictures_be_it_resumed(
 
 
 def test_the_batch_size_is_kept_to_and_changes_nothing(
-    whole: tuple[Path, dict[str, Any]], open_editor: LiveEdit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Path, dict[str, Any]], open_editor: LiveEdit, tmp_path: Path, asked: list[int]
 ) -> None:
-    asked: list[int] = []
-
-    def watch(name: str) -> None:
-        call = getattr(LiveEdit, name)
-
-        def watched(self: LiveEdit, state: Any, queries: Any, *given: Any, **options: Any) -> Any:
-            asked.append(len(queries) if isinstance(queries, list) else 1)
-            return call(self, state, queries, *given, **options)
-
-        monkeypatch.setattr(LiveEdit, name, watched)
-
-    watch("answer")
-    watch("predict")
     conflicts = []
     for size, most in ((3, 3), (64, 24)):
         asked.clear()
