@@ -13,16 +13,20 @@ from liveedit.types import ConfigError
 class MendConfig:
     """The architecture of MEND's hyper-networks."""
 
-    layers: int = option(3, "how many of the last decoder layers have their feed-forward weights edited")
+    layers: int = option(3, "how many decoder layers have their feed-forward weights edited, the last ones as published")
     rank: int = option(1920, "rank of the hyper-networks' weight matrices (at most the width of what they read)")
     depth: int = option(2, "layers of a hyper-network")
     initial_rate: float = option(1e-4, "learned step size of each weight's update, at the beginning")
+    above: int = option(0, "decoder layers above the edited ones, which are left alone")
+    inner: bool = option(True, "whether the maps into a feed-forward network are edited as the one out of it is")
     backbone: str = option("", "fingerprint of the backbone that the editor was trained for")
 
     def __post_init__(self) -> None:
         for name in ("layers", "rank", "depth"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.above < 0:
+            raise ConfigError(f"above is {self.above}: it must not be negative")
         if not self.initial_rate > 0:
             raise ConfigError(f"initial_rate is {self.initial_rate}: it must be positive")
 
@@ -32,11 +36,16 @@ class MendTrainingConfig(BaselineTrainingConfig):
     """How the hyper-networks are trained."""
 
     edit_weight: float = option(0.1, "weight of the edit's loss beside that of locality, whose weight is 1")
+    whitening_batches: int = option(
+        0, "batches from which the networks begin as a whitening of what the edited maps read (0: as the identity, as published)"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.edit_weight > 0:
             raise ConfigError(f"edit_weight is {self.edit_weight}: it must be positive")
+        if self.whitening_batches < 0:
+            raise ConfigError(f"whitening_batches is {self.whitening_batches}: it must not be negative")
 
 
 MEND = TrainedKind(
@@ -52,8 +61,11 @@ MEND = TrainedKind(
             ),
         ),
         "embedded": (
-            MendConfig(rank=128, initial_rate=3e-4),
-            MendTrainingConfig(steps=300, batch=6, learning_rate=1e-3, warmup=10, save_every=10, log_every=5),
+            MendConfig(layers=1, above=2, inner=False, rank=256, initial_rate=1e-2),
+            MendTrainingConfig(
+                steps=600, batch=6, learning_rate=3e-4, warmup=40, save_every=10, log_every=5, edit_weight=2.0,
+                whitening_batches=6,
+            ),
         ),
     },
     "liveedit.training.mend",

@@ -40,7 +40,7 @@ class RecipeTrainingConfig(BaselineTrainingConfig):
 PAPER = (RecipeConfig(), RecipeTrainingConfig(steps=200_000, batch=8, learning_rate=1e-5, final_rate=1.0))
 # At full weight the locality loss keeps a backbone of this size from heeding its prompts at all.
 EMBEDDED = (
-    RecipeConfig(layer=3, width=1024, key_width=256, ordered_tokens=8),
+    RecipeConfig(layer=3, soft_tokens=8, width=1024, key_width=256, ordered_tokens=8),
     RecipeTrainingConfig(
         steps=400, batch=32, learning_rate=2e-3, final_rate=0.05, mixed_precision="bf16", save_every=50, locality_weight=0.05
     ),

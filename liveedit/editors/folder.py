@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from liveedit.backbones import Backbone, tensors_digest
 from liveedit.config import from_mapping
@@ -23,11 +24,14 @@ T = TypeVar("T")
 
 
 def save_folder(path: str | Path, name: str, config: Any, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write the editor ``name``: its configuration and what it has learned."""
+    """Write the editor ``name``: its configuration and what it has learned.
+
+    A matrix whose numbers are all bfloat16 ones takes half the space.
+    """
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({n: t.detach().contiguous().cpu() for n, t in tensors.items()}, folder / WEIGHTS)
+        save_file({n: _stored(t.detach()).contiguous().cpu() for n, t in tensors.items()}, folder / WEIGHTS)
         text = json.dumps({NAME: name, **asdict(config)}, indent=2)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
@@ -49,9 +53,26 @@ def load_folder(path: str | Path, name: str, cls: type[T], backbone: Backbone) -
             f"{backbone.fingerprint}: load the backbone it was trained for"
         )
     try:
-        return config, load_file(Path(path) / WEIGHTS)
+        stored = load_file(Path(path) / WEIGHTS)
+        return config, {n: t.float() if t.dtype == torch.bfloat16 else t for n, t in stored.items()}
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged(path, error) from error
+
+
+def round_matrices(module: nn.Module) -> None:
+    """Round a module's matrices to numbers that bfloat16 has; vectors and numbers stay as they are."""
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.ndim > 1:
+                weight.copy_(weight.to(torch.bfloat16))
+
+
+def _stored(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, in bfloat16 if that is the same."""
+    if tensor.dtype != torch.float32 or tensor.ndim < 2:
+        return tensor
+    short = tensor.to(torch.bfloat16)
+    return short if torch.equal(short.float(), tensor) else tensor
 
 
 def folder_config(path: str | Path, name: str, cls: type[T]) -> T:

@@ -19,7 +19,7 @@ from liveedit.backbones.twin import exchange, exchanged, parameter_names
 from liveedit.configs.mend import MendConfig
 from liveedit.editors.folder import damaged, fingerprint_of, load_folder, save_folder
 from liveedit.editors.grouped import GroupedEditor, Pass, one_model
-from liveedit.editors.mend_networks import HyperNetworks, Tapped, edited_maps, gradients
+from liveedit.editors.mend_networks import HyperNetworks, Tapped, edited_layers, edited_maps, gradients
 from liveedit.editors.replay import EncodedEdit, encode_edit, replay
 from liveedit.editors.state_file import load_tensors, save_tensors
 from liveedit.types import Edit, EditorError, Query, RoutingTrace
@@ -50,7 +50,7 @@ class Mend(GroupedEditor[SummedChanges]):
 
     def __init__(self, backbone: Backbone, config: MendConfig, networks: HyperNetworks | None = None) -> None:
         self.backbone, self.config = backbone, config
-        self.maps = edited_maps(backbone, config.layers)
+        self.maps = edited_maps(backbone, config)
         self.weights: dict[str, torch.Tensor] = {}
         for linear in self.maps:
             names = parameter_names(backbone.model, linear)
@@ -111,7 +111,7 @@ class Mend(GroupedEditor[SummedChanges]):
 
     def _change(self, state: SummedChanges, edit: EncodedEdit) -> dict[str, torch.Tensor]:
         """What one more edit adds to the weights, from its gradient on the model as it is."""
-        untouched = self.backbone.layers[: max(0, len(self.backbone.layers) - self.config.layers)]
+        untouched = self.backbone.layers[: edited_layers(self.backbone, self.config).start]
         below = replay(self.backbone, edit.batch, [*vision_modules(self.backbone), *untouched])
         weights = self._weights(state)
         taps = []

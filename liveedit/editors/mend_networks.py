@@ -21,6 +21,9 @@ from liveedit.backbones.twin import Standin
 from liveedit.configs.mend import MendConfig
 
 EPSILON = 1e-7
+# A hyper-network's weights move by small steps, a step size has to move by factors; the original trains step sizes at a
+# rate of their own, a hundred times that of the weights. Here their logarithm is a parameter times this.
+RATE_SPEED = 20.0
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,18 @@ class Changed(Standin):
         return written + added.reshape(written.shape)
 
 
-def edited_maps(backbone: Backbone, layers: int) -> list[nn.Linear]:
-    """The linear maps of the last ``layers`` feed-forward networks."""
+def edited_layers(backbone: Backbone, config: MendConfig) -> range:
+    """The decoder layers whose feed-forward networks are edited, counted from 0."""
+    end = len(backbone.layers) - config.above
+    return range(max(0, end - config.layers), end)
+
+
+def edited_maps(backbone: Backbone, config: MendConfig) -> list[nn.Linear]:
+    """The linear maps of these layers' feed-forward networks that are edited, from below."""
     found: list[nn.Linear] = []
-    for layer in range(max(0, len(backbone.layers) - layers), len(backbone.layers)):
+    for layer in edited_layers(backbone, config):
         network = feed_forward(backbone, layer)
-        found += [*network.inputs, network.down]
+        found += [*(network.inputs if config.inner else ()), network.down]
     return found
 
 
@@ -134,8 +143,12 @@ class Normalizer(nn.Module):
         """Zero mean and unit deviation; as they are, as long as nothing was seen."""
         if not self.count:
             return values
-        deviation = (self.square - self.mean.square()).clamp(min=0).sqrt()
-        return (values - self.mean) / (deviation + EPSILON)
+        mean, scale = self.constants()
+        return (values - mean) / scale
+
+    def constants(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is taken from values, and what they are then divided by."""
+        return self.mean, (self.square - self.mean.square()).clamp(min=0).sqrt() + EPSILON
 
 
 class HyperNetworks(nn.Module):
@@ -156,12 +169,12 @@ class HyperNetworks(nn.Module):
                 self.networks[name] = nn.ModuleList(made)
         self.read = nn.ModuleList(Normalizer(n) for _, n in shapes)
         self.wrote = nn.ModuleList(Normalizer(m) for m, _ in shapes)
-        self.rates = nn.Parameter(torch.full((len(shapes),), config.initial_rate).log())
+        self.log_rates = nn.Parameter(torch.full((len(shapes),), config.initial_rate).log() / RATE_SPEED)
 
     @classmethod
     def over(cls, config: MendConfig, backbone: Backbone) -> HyperNetworks:
         """Untrained networks for a backbone."""
-        shapes = [(m.out_features, m.in_features) for m in edited_maps(backbone, config.layers)]
+        shapes = [(m.out_features, m.in_features) for m in edited_maps(backbone, config)]
         return cls(config, shapes)
 
     def forward(self, factors: Sequence[Factors], learn: bool = False) -> list[Factors]:
@@ -181,5 +194,54 @@ class HyperNetworks(nn.Module):
             for layer in layers:
                 z = layer(z, number)
             x, g = z.split((given.x.shape[-1], given.g.shape[-1]), -1)
-            found.append(Factors(x, -self.rates[i].exp() * g * real[..., None]))
+            found.append(Factors(x, -(RATE_SPEED * self.log_rates[i]).exp() * g * real[..., None]))
         return found
+
+    @torch.no_grad()
+    def whiten(self, moments: Sequence[ReadMoments]) -> None:
+        """Let every network begin as a whitening of what its maps read, beside passing on the gradient.
+
+        The directions in which maps of one shape vary most, as many as the rank allows, are shrunk to the level of
+        the last of them: x' = x - V (1 - l_k / l) V^T x, with V and l the leading eigenvectors and eigenvalues of the
+        second moments of what is normalised. So the update of one token answers less to other tokens, with which it
+        shares these directions. ``moments`` are those of each map, in the order of :func:`edited_maps`.
+        """
+        shared: dict[str, list[torch.Tensor]] = {}
+        for i, ((name, _), seen) in enumerate(zip(self.places, moments, strict=True)):
+            shared.setdefault(name, []).append(seen.normalised(cast(Normalizer, self.read[i])))
+        for name, found in shared.items():
+            last = cast(HyperLayer, cast(nn.ModuleList, self.networks[name])[-1])
+            values, vectors = torch.linalg.eigh(torch.stack(found).mean(0))
+            width, count = len(values), min(len(last.down), len(values))
+            values, vectors = values.flip(0)[:count].clamp(min=0), vectors.flip(1)[:, :count]
+            shrinking = 1 - values[-1] / values.clamp(min=EPSILON)
+            last.down[:count] = 0
+            last.down[:count, :width] = vectors.T.to(last.down.dtype)
+            last.up[:width, :count] = -(vectors * shrinking).to(last.up.dtype)
+
+
+class ReadMoments:
+    """First and second moments of what a map read, each token weighted by its squared gradient; sums in float64.
+
+    So the tokens that an update is mostly made of count most, and not the many that hardly bear on the answer.
+    """
+
+    def __init__(self) -> None:
+        self.weight: float | torch.Tensor = 0.0
+        self.first: float | torch.Tensor = 0.0
+        self.second: float | torch.Tensor = 0.0
+
+    def see(self, factors: Factors) -> None:
+        """Count the tokens of some rows in."""
+        x, g = factors.x.flatten(0, 1).double(), factors.g.flatten(0, 1).double()
+        weight = g.square().sum(-1)
+        self.weight = self.weight + weight.sum()
+        self.first = self.first + weight @ x
+        self.second = self.second + (weight[:, None] * x).T @ x
+
+    def normalised(self, normalizer: Normalizer) -> torch.Tensor:
+        """The second moments [n, n] of what ``normalizer`` makes of x."""
+        mean, scale = (value.double() for value in normalizer.constants())
+        first, second = torch.as_tensor(self.first / self.weight), torch.as_tensor(self.second / self.weight)
+        centred = second - torch.outer(first, mean) - torch.outer(mean, first) + torch.outer(mean, mean)
+        return centred / torch.outer(scale, scale)

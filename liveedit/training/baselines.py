@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,7 @@ from liveedit.backbones.checkpoint import read_config
 from liveedit.configs import TRAINED, BaselineTrainingConfig
 from liveedit.data import Benchmark, Sample
 from liveedit.editors.fit import fit_refusal
+from liveedit.editors.folder import round_matrices
 from liveedit.training.crowd import FeatureMemory
 from liveedit.training.editor_learner import EditorLearner, Losses
 from liveedit.training.editor_samples import JOINT_STAGE, Batches, EditorBatch, loader
@@ -39,9 +40,13 @@ class Trainee(ABC):
 
     memory: FeatureMemory | None = None
     pictures: bool = True  # whether the loss looks at pictures: drawing them takes most of a batch's time
+    beginning: int = 0  # how many of the first batches `begin` is shown
 
     def __init__(self, modules: nn.Module, seed: int) -> None:
         self.modules, self.seed = modules, seed
+
+    def begin(self, batches: Iterable[EditorBatch]) -> None:  # noqa: B027 - most begin as they were made
+        """Set what is trained by the first ``beginning`` batches, before any of it is trained."""
 
     @abstractmethod
     def loss(self, batch: EditorBatch, rng: random.Random) -> tuple[torch.Tensor, dict[str, float]]:
@@ -103,7 +108,12 @@ def train_baseline(
         check_settings(state, settings, run, (name,))
         trainee.modules.load_state_dict(state["modules"])
         clock.after(state)
-    losses = share.accelerator.prepare_model(Losses(trainee.modules.to(share.device).train().requires_grad_(True)))
+    trainee.modules.to(share.device)
+    total = config.steps * config.accumulation * share.count
+    train = cases.batches(config.seed, JOINT_STAGE, total, config.batch, "train", trainee.pictures)
+    if trainee.beginning and not state:
+        trainee.begin(_moved(train, range(min(trainee.beginning, total)), share))
+    losses = share.accelerator.prepare_model(Losses(trainee.modules.train().requires_grad_(True)))
     best = BestWeights(run, name, trainee.modules, share)
     validation = None
     if config.validate_every:
@@ -113,8 +123,6 @@ def train_baseline(
             name, trainee.modules, lambda numbers: _moved(held_out, numbers, share), count, trainee.loss, config.seed, share
         ).measure
         validation = Validation(measure, config.validate_every, best.keep, config.patience)
-    total = config.steps * config.accumulation * share.count
-    train = cases.batches(config.seed, JOINT_STAGE, total, config.batch, "train", trainee.pictures)
     run_stage(
         name,
         EditorLearner(name, losses, trainee, trainee.loss, settings, share, config.learning_rate, clock),
@@ -128,6 +136,9 @@ def train_baseline(
     if config.validate_every:
         best.restore()
     trainee.modules.eval().requires_grad_(False)
+    if config.mixed_precision == "bf16":
+        # These are the numbers that it was trained with; the rest was kept for small steps to add up.
+        round_matrices(trainee.modules)
     if share.writes:
         trainee.save(out)
         save_record(out, config, clock)

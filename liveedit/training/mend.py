@@ -7,7 +7,7 @@ Mitchell et al., ICLR 2022, Section 3.3; text and image generality and locality 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from liveedit.backbones.split import LowerStates, SplitForward
 from liveedit.backbones.twin import exchanged
 from liveedit.configs.mend import MendConfig, MendTrainingConfig
 from liveedit.editors.mend import Mend
-from liveedit.editors.mend_networks import Changed, Factors, Tapped, edited_maps, gradients
+from liveedit.editors.mend_networks import Changed, Factors, ReadMoments, Tapped, edited_layers, edited_maps, gradients
 from liveedit.training.baselines import Trainee
 from liveedit.training.editor_samples import EditorBatch
 from liveedit.types import ConfigError
@@ -27,8 +27,11 @@ from liveedit.types import ConfigError
 
 def build(backbone: Backbone, architecture: MendConfig, config: MendTrainingConfig) -> MendTrainee:
     """The untrained editor, ready to be trained."""
-    if not architecture.layers < len(backbone.layers):
-        raise ConfigError(f"layers is {architecture.layers}: it must be below the backbone's {len(backbone.layers)}")
+    depth = len(backbone.layers)
+    if not architecture.layers + architecture.above < depth:
+        raise ConfigError(
+            f"layers is {architecture.layers} and above {architecture.above}: together they must be below the backbone's {depth}"
+        )
     return MendTrainee(Mend(backbone, replace(architecture, backbone=backbone.fingerprint)), config)
 
 
@@ -53,9 +56,21 @@ class MendTrainee(Trainee):
     def __init__(self, editor: Mend, config: MendTrainingConfig) -> None:
         super().__init__(editor.networks, config.seed)
         self.editor, self.config, self.backbone = editor, config, editor.backbone
-        self.layer = len(self.backbone.layers) - editor.config.layers - 1
+        self.layer = edited_layers(self.backbone, editor.config).start - 1
         self.split = SplitForward(self.backbone, self.layer)
-        self.maps = edited_maps(self.backbone, editor.config.layers)
+        self.maps = edited_maps(self.backbone, editor.config)
+        self.beginning = config.whitening_batches
+
+    def begin(self, batches: Iterable[EditorBatch]) -> None:
+        """Whiten what the maps read, as these batches show it."""
+        moments = [ReadMoments() for _ in self.maps]
+        for batch in batches:
+            factors = self.gradients(self.shown(batch), len(batch.pairs.contents))
+            with torch.no_grad():
+                self.modules(factors, learn=True)
+            for seen, given in zip(moments, factors, strict=True):
+                seen.see(given)
+        self.editor.networks.whiten(moments)
 
     def loss(self, batch: EditorBatch, rng: random.Random) -> tuple[torch.Tensor, dict[str, float]]:
         """c_e times the edit's loss on its own, reworded and redrawn questions, plus the KL divergence of locality.

@@ -13,6 +13,7 @@ import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
+ROWS = b"image,prompt,target\npizza.png,What is this?,drum\nnowhere.png,What is this?,lamp\n"
 AXE = (Path(__file__).parent / "assets" / "axe.min.js").read_text(encoding="utf-8")
 
 
@@ -62,6 +63,15 @@ def test_axe_finds_nothing_serious(page: sync_api.Page, width: int, scheme: Any)
     expect(page.locator("#trial table").first).to_contain_text("unedited")
     page.locator("#measured-box button").first.click()
     expect(page.locator("#measured svg.plot").first).to_be_visible()
+    page.get_by_role("button", name="Many edits from a file").click()
+    page.locator("#bulk input[type=file]").set_input_files({"name": "rows.csv", "mimeType": "text/csv", "buffer": ROWS})
+    expect(page.locator("#bulk-preview .refused")).to_contain_text("Row 2")
+    expect(page.locator("#bulk-preview tbody tr")).to_have_count(1)
+    page.get_by_role("button", name="Keep and share").click()
+    expect(page.locator("#keep-files")).to_be_visible()
+    page.locator("#tour button").nth(1).click()
+    expect(page.locator("#tour")).to_contain_text("The same picture, asked in other words.")
+    expect(page.locator("#heatmaps img.heatmap:not(.asked)").first).to_have_attribute("alt", re.compile("Edit 1"))
     page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
     page.locator("#heatmaps img.heatmap").first.wait_for()
     assert violations(page) == []

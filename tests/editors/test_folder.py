@@ -11,7 +11,7 @@ import torch
 
 from liveedit.backbones import Backbone
 from liveedit.config import option
-from liveedit.editors.folder import configured, editor_of, fingerprint_of, load_folder, save_folder
+from liveedit.editors.folder import configured, editor_of, fingerprint_of, load_folder, round_matrices, save_folder
 from liveedit.editors.state_file import load_tensors, save_tensors
 from liveedit.types import ConfigError, EditorError, LiveEditError, RepositoryError
 
@@ -53,6 +53,21 @@ def test_a_saved_editor_is_read_and_misfits_are_refused(
         load_folder(tmp_path / "two", "toy", Config, tiny_backbone)
     with pytest.raises(EditorError, match="could not be saved"):
         save_folder(file, "toy", config, weights)
+
+
+def test_what_bfloat16_holds_is_stored_so_and_read_as_it_was(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(40, 40)
+    exact = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    round_matrices(layer)
+    assert torch.equal(layer.weight, exact["weight"].bfloat16().float())
+    assert torch.equal(layer.bias, exact["bias"])
+    for name, tensors, size in (("rounded", layer.state_dict(), 2), ("exact", exact, 4)):
+        save_folder(tmp_path / name, "toy", Config(5, tiny_backbone.fingerprint), tensors)
+        found = load_folder(tmp_path / name, "toy", Config, tiny_backbone)[1]
+        assert all(torch.equal(found[key], value) and found[key].dtype == value.dtype for key, value in tensors.items())
+        file = tmp_path / name / "editor.safetensors"
+        assert 1600 * size <= file.stat().st_size < 1600 * size + 600
 
 
 def test_untrained_editors_take_a_preset_a_file_or_the_one_that_fits(tiny_backbone: Backbone, tmp_path: Path) -> None:

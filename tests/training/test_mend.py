@@ -12,7 +12,7 @@ from liveedit.backbones import EncodedBatch, load_backbone
 from liveedit.backbones.twin import exchanged
 from liveedit.configs import TRAINED
 from liveedit.configs.mend import MendConfig, MendTrainingConfig
-from liveedit.editors.mend_networks import Factors
+from liveedit.editors.mend_networks import Factors, HyperNetworks, ReadMoments
 from liveedit.training.editor_samples import JOINT_STAGE, EditorBatch, EditorBatches
 from liveedit.training.layouts import RowLayout
 from liveedit.training.mend import MendTrainee, build
@@ -20,12 +20,10 @@ from liveedit.types import ConfigError
 from liveedit.world.cases import default_vocabulary
 
 
-@pytest.fixture
-def trainee(lively_backbone_folder: Path) -> MendTrainee:
+@pytest.fixture(params=[MendConfig(2, 8, 2, 1e-2), MendConfig(1, 8, 2, 1e-2, above=1, inner=False)], ids=["last", "one"])
+def trainee(lively_backbone_folder: Path, request: pytest.FixtureRequest) -> MendTrainee:
     torch.manual_seed(0)
-    return build(
-        load_backbone(lively_backbone_folder, "cpu"), MendConfig(2, 8, 2, 1e-2), MendTrainingConfig(edit_weight=1.0)
-    )
+    return build(load_backbone(lively_backbone_folder, "cpu"), request.param, MendTrainingConfig(edit_weight=1.0))
 
 
 @pytest.fixture
@@ -67,6 +65,51 @@ def test_a_row_meets_the_change_that_its_own_edit_makes_at_inference(trainee: Me
             assert torch.allclose(logits[number == row], wanted, atol=2e-3)
 
 
+@pytest.mark.parametrize("rank", [3, 99])
+def test_networks_begin_as_a_whitening_of_what_the_maps_read(rank: int) -> None:
+    torch.manual_seed(0)
+    shapes = [(3, 5), (5, 3), (3, 5)]
+    networks = HyperNetworks(MendConfig(2, rank, 2, 1.0), shapes)
+    found = []
+    for m, n in shapes:
+        x = torch.randn(4, 50, n) * torch.arange(1.0, n + 1) + torch.randn(4, 50, 1) * 3 + 2
+        found.append(Factors(x, torch.randn(4, 50, m) * torch.rand(4, 50, 1)))
+    networks(found, learn=True)
+    moments = [ReadMoments() for _ in shapes]
+    for seen, factors in zip(moments, found, strict=True):
+        for row in range(4):
+            seen.see(Factors(factors.x[row : row + 1], factors.g[row : row + 1]))
+    plain = networks(found)
+    networks.whiten(moments)
+    for maps in ((0, 2), (1,)):
+        total = torch.zeros(shapes[maps[0]][1], shapes[maps[0]][1], dtype=torch.float64)
+        for i in maps:
+            z, weight = plain[i].x.double().flatten(0, 1), found[i].g.double().square().sum(-1).flatten()
+            total += torch.einsum("t,ti,tj->ij", weight / weight.sum(), z, z) / len(maps)
+        values, vectors = torch.linalg.eigh(total)
+        level = values[-min(rank, len(values))]
+        shrink = torch.where(values >= level, level / values, 1.0)
+        for i in maps:
+            after = networks(found)[i]
+            wanted = plain[i].x.double() @ (vectors * shrink) @ vectors.T
+            assert torch.allclose(after.x.double(), wanted, atol=1e-4)
+            assert torch.equal(after.g, plain[i].g)
+
+
+def test_training_begins_with_the_whitening_that_its_settings_ask_for(
+    lively_backbone_folder: Path, batch: EditorBatch
+) -> None:
+    backbone = load_backbone(lively_backbone_folder, "cpu")
+    trainee = build(backbone, MendConfig(2, 64, 2, 1e-2), MendTrainingConfig(whitening_batches=2))
+    assert trainee.beginning == 2
+    trainee.begin([batch, batch])
+    ups = [layers[-1].up for layers in trainee.editor.networks.networks.values()]
+    assert all(up.any() for up in ups)
+    assert build(backbone, MendConfig(2, 64, 2, 1e-2), MendTrainingConfig()).beginning == 0
+    with pytest.raises(ConfigError, match="whitening_batches"):
+        MendTrainingConfig(whitening_batches=-1)
+
+
 def test_text_locality_is_asked_without_a_picture(trainee: MendTrainee, batch: EditorBatch) -> None:
     rows = trainee.bare(batch)
     assert len(rows.ids) == 3
@@ -79,7 +122,10 @@ def test_text_locality_is_asked_without_a_picture(trainee: MendTrainee, batch: E
 def test_presets_follow_the_paper_and_impossible_ones_are_refused(trainee: MendTrainee) -> None:
     _, paper = TRAINED["mend"].presets["paper"]
     assert (paper.learning_rate, paper.edit_weight) == (1e-4, 0.1)
-    with pytest.raises(ConfigError, match="layers is 3"):
-        build(trainee.backbone, MendConfig(3), MendTrainingConfig())
+    for wrong in (MendConfig(3), MendConfig(1, above=2)):
+        with pytest.raises(ConfigError, match="below the backbone's 3"):
+            build(trainee.backbone, wrong, MendTrainingConfig())
+    with pytest.raises(ConfigError, match="above is -1"):
+        MendConfig(above=-1)
     with pytest.raises(ConfigError, match="edit_weight"):
         MendTrainingConfig(edit_weight=0.0)
