@@ -177,6 +177,9 @@ class EditorTrainingConfig:
     routing_batch: int = option(192, "edits in a step of the routing stage")
     routing_steps: int = option(600, "steps of the routing stage")
     batch: int = option(24, "edits in a step of the joint stage; their experts are mixed")
+    joint_batches: int = option(
+        0, "batches that the joint stage meets again and again, whose layer states are kept (0: ever new ones)"
+    )
     memory: int = option(384, "recent edits whose visual features join the rivals of hard routing")
     learning_rate: float = option(1e-3, "peak learning rate")
     joint_rate: float = option(0.4, "factor of the learning rate in the joint stage")
@@ -237,6 +240,8 @@ class EditorTrainingConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}: it must be at least 2, the losses compare an edit with others"
                 )
+        if self.joint_batches < 0:
+            raise ConfigError(f"joint_batches is {self.joint_batches}: it must not be negative")
         if self.routing_steps and self.routing_cases < self.batch:
             raise ConfigError(
                 f"routing_cases is {self.routing_cases}: it must be at least {self.batch}, one batch, or routing_steps 0"

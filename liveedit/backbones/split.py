@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from liveedit.backbones.base import Backbone
 from liveedit.backbones.batch import EncodedBatch, PictureInputs
 from liveedit.backbones.checks import layer_refusal
+from liveedit.backbones.parts import reads_by_queries
 from liveedit.hooks import capture_calls
 from liveedit.types import BackboneError
 
@@ -66,6 +67,24 @@ class SplitForward:
         return self._captured(
             lambda: backbone.model(**inputs, pixel_values=None, mm_encoder_outputs={"image": seen}, use_cache=False)
         )
+
+    @torch.no_grad()
+    def known(
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, hidden: torch.Tensor
+    ) -> LowerStates:
+        """R rows [R, T] whose layer-l_e states ``hidden`` are known; ``positions`` are those of the backbone.
+
+        Masks and rotary embeddings depend on none of the states, so the model runs no further than to the first
+        layer of each kind that is wanted, and sees no picture.
+        """
+        first = {kind: self.backbone.layers[self.kinds.index(kind)] for kind in set(self.kinds[self.layer :])}
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **self.backbone.types_of(ids)}
+        # Models whose pictures are read by queries insist on one; their language models are called with nothing else.
+        queries = reads_by_queries(self.backbone)
+        forward = self.backbone.decoder if queries else partial(self.backbone.model, pixel_values=None)
+        with capture_calls(list(first.values())) as (calls, run):
+            run(lambda: forward(**inputs, use_cache=False))
+        return LowerStates(hidden, {kind: call.first()[1] for kind, call in zip(first, calls, strict=True)})
 
     @torch.no_grad()
     def states(self, batch: EncodedBatch) -> LowerStates:

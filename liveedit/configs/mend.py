@@ -63,7 +63,7 @@ MEND = TrainedKind(
         "embedded": (
             MendConfig(layers=1, above=2, inner=False, rank=256, initial_rate=1e-2),
             MendTrainingConfig(
-                steps=600, batch=6, learning_rate=3e-4, warmup=40, save_every=10, log_every=5, edit_weight=2.0,
+                steps=600, batch=6, learning_rate=3e-4, warmup=40, save_every=10, log_every=5, edit_weight=5.0,
                 whitening_batches=6,
             ),
         ),

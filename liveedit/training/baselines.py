@@ -26,7 +26,7 @@ from liveedit.editors.fit import fit_refusal
 from liveedit.editors.folder import round_matrices
 from liveedit.training.crowd import FeatureMemory
 from liveedit.training.editor_learner import EditorLearner, Losses
-from liveedit.training.editor_samples import JOINT_STAGE, Batches, EditorBatch, loader
+from liveedit.training.editor_samples import CALIBRATION_STAGE, JOINT_STAGE, Batches, EditorBatch, loader
 from liveedit.training.editor_training import CHANGEABLE, cases_of, check_settings, place
 from liveedit.training.loop import Pace, Validation, run_stage
 from liveedit.training.processes import DTYPES, Share, open_accelerator
@@ -40,13 +40,13 @@ class Trainee(ABC):
 
     memory: FeatureMemory | None = None
     pictures: bool = True  # whether the loss looks at pictures: drawing them takes most of a batch's time
-    beginning: int = 0  # how many of the first batches `begin` is shown
+    beginning: int = 0  # how many batches `begin` is shown
 
     def __init__(self, modules: nn.Module, seed: int) -> None:
         self.modules, self.seed = modules, seed
 
     def begin(self, batches: Iterable[EditorBatch]) -> None:  # noqa: B027 - most begin as they were made
-        """Set what is trained by the first ``beginning`` batches, before any of it is trained."""
+        """Set what is trained by ``beginning`` batches of training's cases, before any of it is trained."""
 
     @abstractmethod
     def loss(self, batch: EditorBatch, rng: random.Random) -> tuple[torch.Tensor, dict[str, float]]:
@@ -112,7 +112,9 @@ def train_baseline(
     total = config.steps * config.accumulation * share.count
     train = cases.batches(config.seed, JOINT_STAGE, total, config.batch, "train", trainee.pictures)
     if trainee.beginning and not state:
-        trainee.begin(_moved(train, range(min(trainee.beginning, total)), share))
+        # Other cases than the first steps': those would meet what has been fitted to them.
+        first = cases.batches(config.seed, CALIBRATION_STAGE, trainee.beginning, config.batch, "train", trainee.pictures)
+        trainee.begin(_moved(first, range(trainee.beginning), share))
     losses = share.accelerator.prepare_model(Losses(trainee.modules.train().requires_grad_(True)))
     best = BestWeights(run, name, trainee.modules, share)
     validation = None

@@ -19,7 +19,7 @@ from liveedit.experts.modules import LiveEditModules, generator_input
 from liveedit.experts.routing import soft_weights
 from liveedit.losses import answer_loss, locality_loss, mean_by_row
 from liveedit.training.crowd import FeatureMemory
-from liveedit.training.editor_samples import NEAR_MISS, SAME_PICTURE, EditorBatch
+from liveedit.training.editor_samples import NEAR_MISS, SAME_PICTURE, EditorBatch, KnownStates
 from liveedit.training.routing_losses import routing_losses, stand_ins
 from liveedit.training.state_cache import StateCache
 
@@ -38,6 +38,19 @@ class EditorTrainer:
         which, index = torch.unique(batch.which[rows], return_inverse=True)
         pictures = batch.pictures.select(which.tolist()).to(self.backbone.device, self.backbone.model.dtype)
         return self.split.lower(batch.ids[rows], batch.mask[rows], pictures, index.tolist())
+
+    def known(self, batch: EditorBatch) -> KnownStates:
+        """The layer-l_e states of a batch, to be kept with it."""
+        which, index = torch.unique(batch.which, return_inverse=True)
+        pictures = batch.pictures.select(which.tolist())
+        positions = self.backbone.positions(batch.ids, batch.mask, pictures, index.tolist())
+        return KnownStates(self.lower(batch, slice(None)).hidden, positions)
+
+    def everything(self, batch: EditorBatch) -> LowerStates:
+        """The frozen half of a whole batch, which runs where its states are not known."""
+        if batch.known is None:
+            return self.lower(batch, slice(None))
+        return self.split.known(batch.ids, batch.mask, batch.known.positions, batch.known.hidden)
 
     def experts(self, batch: EditorBatch, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """U and V [B, r, d] of the batch's edits, from the layer states of their rows (the first B)."""
@@ -93,7 +106,7 @@ class EditorTrainer:
         """The paper's total loss: editing loss with mixed experts (Eq. 8) and routing loss (Eq. 12)."""
         count = len(batch.pairs.contents)
         everything = torch.arange(4 * count, device=batch.ids.device)
-        states = self.lower(batch, everything)
+        states = self.everything(batch)
         hidden = states.hidden.float()
         U, V = self.experts(batch, hidden)
         phi, psi = self.modules.encode_edit(hidden, batch.vision, batch.prompt)

@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -93,12 +93,24 @@ class Pairs:
 
 
 @dataclass
+class KnownStates:
+    """What a batch's rows were found to be at layer l_e: ``hidden`` [R, T, d], and their ``positions`` [.., R, T]."""
+
+    hidden: torch.Tensor
+    positions: torch.Tensor
+
+    def to(self, device: torch.device) -> KnownStates:
+        """The same on another device."""
+        return KnownStates(self.hidden.to(device), self.positions.to(device))
+
+
+@dataclass
 class EditorBatch:
     """B edits as R = 4B rows, ordered edit, text generality, image generality, locality (B of each).
 
     ``pictures`` P of them; ``which`` [R] each row's picture; ``ids``, ``mask`` [R, T] left-padded; ``vision``,
     ``prompt``, ``answer`` bool [R, T], the answer with its stop token; ``pairs`` says what the edits have to do with
-    each other.
+    each other. Where the rows' states are ``known`` the pictures may be missing.
     """
 
     pictures: PictureInputs
@@ -109,10 +121,12 @@ class EditorBatch:
     prompt: torch.Tensor
     answer: torch.Tensor
     pairs: Pairs
+    known: KnownStates | None = None
 
     def to(self, device: torch.device) -> EditorBatch:
         """The same on another device."""
-        return EditorBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        moved: dict[str, Any] = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "known"}
+        return EditorBatch(**moved, known=None if self.known is None else self.known.to(device))
 
 
 def shown(scene: Scene, size: int, blank: bool = False) -> Shown:
@@ -254,7 +268,8 @@ def collate(items: Sequence[Item], redrawn_prompts: Sequence[str], layout: RowLa
     which = edit + edit + [count + i for i in edit] + [2 * count + i for i in edit]
     contents, elsewhere = [i.picture.content for i in items], [i.locality.content for i in items]
     meanings = [i.meaning for i in items] + [i.locality_meaning for i in items]
-    inputs, rows = layout.batch(pictures, which, prompts, answers)
+    inputs, made = layout.batch(pictures, which, prompts, answers)
+    rows: dict[str, Any] = made
     return EditorBatch(
         pictures=inputs,
         which=torch.tensor(which),

@@ -28,6 +28,7 @@ from liveedit.training.editor_samples import (
     loader,
     sources,
 )
+from liveedit.training.kept_batches import KeptBatches
 from liveedit.training.layouts import RowLayout
 from liveedit.training.loop import Pace, Validation, finished, run_stage
 from liveedit.training.processes import Share
@@ -153,13 +154,20 @@ class EditorStages:
         train = self.cases.batches(config.seed, number, total, size, "train")
         # Without validation there may be no held-out cases at all.
         held_out = self.cases.batches(config.seed, number, count, size, "eval") if config.validate_every else train
+        kept = self.kept() if name == JOINT and config.joint_batches else None
+
+        def batches(first: int) -> Iterator[EditorBatch]:
+            numbers = range(share.number(first), total, share.count)
+            if kept is None:
+                return self.moved(train, numbers)
+            return (batch.to(share.device) for batch in kept.shuffled(config.seed, numbers))
 
         def loss_by(trainer: EditorTrainer) -> LossOf:
             return trainer.joint if name == JOINT else lambda batch, _: trainer.solo(batch)
 
         return Stage(
             loss_by(self.trainer),
-            lambda first: self.moved(train, range(share.number(first), total, share.count)),
+            batches,
             loss_by(self.judge),
             lambda numbers: self.moved(held_out, numbers),
             count,
@@ -197,23 +205,40 @@ class EditorStages:
         batches = self.cases.batches(config.seed, CALIBRATION_STAGE, count, config.batch, "train")
         return (StateCache([shard]) for shard in computed(self.trainer.lower, batches, self.share))
 
-    def folder(self, cases: int) -> Path | None:
-        """Where the states of so many cases are kept; None: in memory."""
+    def folder(self, rows: int) -> Path | None:
+        """Where the states of so many rows are kept; None: in memory."""
         backbone, tokens = self.trainer.backbone, self.trainer.modules.config.sentinel_tokens
-        size = bytes_of(cases, tokens, backbone.hidden_size, backbone.model.dtype)
+        size = bytes_of(rows, tokens, backbone.hidden_size, backbone.model.dtype)
         # The states that several processes compute meet in a folder.
         shared = self.share.count > 1 or size > IN_MEMORY
         return self.cache or (self.run / "states" if shared else None)
 
     def states(self, split: str, count: int) -> StateCache:
         """The layer states of ``count`` batches of cases, from their folder where there is one."""
-        config, modules, folder = self.config, self.trainer.modules, self.folder(count * self.config.batch)
-        batches = self.cases.batches(config.seed, ROUTING_STAGE, count, config.batch, split)
+        folder = self.folder(3 * count * self.config.batch)
+        batches = self.cases.batches(self.config.seed, ROUTING_STAGE, count, self.config.batch, split)
         if folder is None:
             return StateCache.compute(self.trainer.lower, batches, self.share)
-        first = batches[0]
+        return StateCache.open(
+            self.trainer.lower, batches, self.share, folder / split, self.settings_of(batches, count, split)
+        )
+
+    def kept(self) -> KeptBatches:
+        """The batches of the joint stage with their layer states, from their folder where there is one."""
+        count = self.config.joint_batches
+        folder = self.folder(4 * count * self.config.batch)
+        batches = self.cases.batches(self.config.seed, JOINT_STAGE, count, self.config.batch, "train")
+        if folder is None:
+            return KeptBatches.compute(self.trainer, batches, self.share)
+        return KeptBatches.open(
+            self.trainer, batches, self.share, folder / JOINT, self.settings_of(batches, count, "train")
+        )
+
+    def settings_of(self, batches: Batches, count: int, split: str) -> dict[str, Any]:
+        """What the layer states of ``count`` batches of cases depend on."""
+        config, modules, first = self.config, self.trainer.modules, batches[0]
         drawn = hashlib.sha256(first.ids.numpy().tobytes() + first.pictures.values["pixel_values"].numpy().tobytes())
-        settings = {
+        return {
             "backbone": modules.config.backbone,
             "layer": modules.config.layer,
             "mixed_precision": config.mixed_precision,
@@ -227,4 +252,3 @@ class EditorStages:
             # The drawing of cases is code: its first batch tells when that has changed.
             "first_batch": drawn.hexdigest()[:16],
         }
-        return StateCache.open(self.trainer.lower, batches, self.share, folder / split, settings)

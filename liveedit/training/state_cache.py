@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ PROMPT_TOKENS = 40
 SAMPLED_TOKENS = 65_536
 SETTINGS = "settings.json"
 TENSORS = ("vision", "seen", "prompt", "mask", "kinds")
-TEXTS = ("contents", "locality_contents", "meanings", "locality_meanings")
+CONTENTS = ("contents", "locality_contents")
+TEXTS = (*CONTENTS, "meanings", "locality_meanings")
 
 
 @dataclass
@@ -87,43 +88,14 @@ class Shard:
 
     def write(self, path: Path) -> None:
         """Write the shard so that an interruption leaves none or a whole one."""
-        tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
-        texts = {
-            name: json.dumps([sorted(t) if isinstance(t, frozenset) else t for t in getattr(self, name)])
-            for name in TEXTS
-        }
-        part = path.with_suffix(".part")
-        try:
-            save_file(tensors, part, texts)
-            os.replace(part, path)
-        except (OSError, SafetensorError) as error:
-            part.unlink(missing_ok=True)
-            raise DataError(
-                f"states could not be cached in {path.parent} ({error}): free some space or choose another --cache"
-            ) from error
+        write_states(path, {n: getattr(self, n) for n in TENSORS}, {n: getattr(self, n) for n in TEXTS})
 
     @classmethod
     def read(cls, path: Path) -> Shard:
         """Map a shard into memory: its tensors are read when they are used."""
-        try:
-            with safe_open(path, framework="pt") as handle:
-                texts = {name: json.loads(handle.metadata()[name]) for name in TEXTS}
-            tensors = load_file(path)
-            return cls(
-                tensors["vision"],
-                tensors["seen"],
-                tensors["prompt"],
-                tensors["mask"],
-                tensors["kinds"],
-                [frozenset(t) for t in texts["contents"]],
-                [frozenset(t) for t in texts["locality_contents"]],
-                [tuple(t) for t in texts["meanings"]],
-                [tuple(t) for t in texts["locality_meanings"]],
-            )
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"the cached states {path} are damaged ({error}): remove the file, its states are computed again"
-            ) from error
+        tensors, texts = read_states(path, TENSORS, TEXTS)
+        values: dict[str, Any] = {**tensors, **texts}
+        return cls(**values)
 
 
 class StateCache:
@@ -143,14 +115,7 @@ class StateCache:
         cls, lower: Lower, batches: Batches, share: Share, folder: Path, settings: Mapping[str, Any]
     ) -> StateCache:
         """Compute the states that ``folder`` lacks, each process its share of them, and map all of them."""
-        if share.writes:
-            claim(folder, settings)
-        share.wait()
-        paths = [folder / f"states-{i:05d}.safetensors" for i in range(len(batches))]
-        missing = [i for i in range(share.rank, len(paths), share.count) if not paths[i].exists()]
-        for i, batch in zip(missing, progress(loader(batches, missing), len(missing), share), strict=True):
-            Shard.of(lower, batch.to(share.device)).write(paths[i])
-        share.wait()
+        paths = filled(folder, settings, batches, share, lambda batch: Shard.of(lower, batch).write)
         return cls([Shard.read(path) for path in paths])
 
     def __len__(self) -> int:
@@ -193,9 +158,58 @@ class StateCache:
         return pairs, vision.float(), None if bool(seen.all()) else seen, prompt.float(), mask
 
 
-def bytes_of(cases: int, tokens: int, width: int, dtype: torch.dtype) -> int:
-    """Bytes of the states of ``cases`` cases whose pictures take ``tokens`` tokens, at a backbone's width and type."""
-    return cases * 3 * (tokens + PROMPT_TOKENS) * width * dtype.itemsize
+def write_states(path: Path, tensors: Mapping[str, torch.Tensor], texts: Mapping[str, Sequence[Any]]) -> None:
+    """Write states and what their cases are about, so that an interruption leaves no file or a whole one."""
+    said = {name: json.dumps([sorted(t) if isinstance(t, frozenset) else t for t in text]) for name, text in texts.items()}
+    part = path.with_suffix(".part")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, said)
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise DataError(
+            f"states could not be cached in {path.parent} ({error}): free some space or choose another --cache"
+        ) from error
+
+
+def read_states(
+    path: Path, tensors: Sequence[str], texts: Sequence[str]
+) -> tuple[dict[str, torch.Tensor], dict[str, list[Any]]]:
+    """Map into memory what :func:`write_states` wrote: tensors are read when they are used."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            said = {name: json.loads(handle.metadata()[name]) for name in texts}
+        found = load_file(path)
+        sets = {name: frozenset if name in CONTENTS else tuple for name in texts}
+        return {name: found[name] for name in tensors}, {name: [sets[name](t) for t in said[name]] for name in texts}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"the cached states {path} are damaged ({error}): remove the file, its states are computed again"
+        ) from error
+
+
+def bytes_of(rows: int, tokens: int, width: int, dtype: torch.dtype) -> int:
+    """Bytes of the states of ``rows`` rows whose pictures take ``tokens`` tokens, at a backbone's width and type."""
+    return rows * (tokens + PROMPT_TOKENS) * width * dtype.itemsize
+
+
+def filled(
+    folder: Path,
+    settings: Mapping[str, Any],
+    batches: Batches,
+    share: Share,
+    write: Callable[[EditorBatch], Callable[[Path], None]],
+) -> list[Path]:
+    """The files of all batches in ``folder``; those it lacks are written, by each process its share of them."""
+    if share.writes:
+        claim(folder, settings)
+    share.wait()
+    paths = [folder / f"states-{i:05d}.safetensors" for i in range(len(batches))]
+    missing = [i for i in range(share.rank, len(paths), share.count) if not paths[i].exists()]
+    for i, batch in zip(missing, progress(loader(batches, missing), len(missing), share), strict=True):
+        write(batch.to(share.device))(paths[i])
+    share.wait()
+    return paths
 
 
 def computed(lower: Lower, batches: Batches, share: Share) -> Iterator[Shard]:

@@ -219,6 +219,10 @@ def test_the_halves_of_a_forward_pass_are_the_forward_pass(backbone: Backbone) -
         some = backbone.head(split.upper(states, states.hidden[rows], rows))
         assert torch.allclose(found[real], wanted[real], atol=1e-4 * float(wanted.abs().max())), layer
         assert torch.allclose(some[real[rows]], found[rows][real[rows]], atol=1e-4 * float(wanted.abs().max())), layer
+        positions = backbone.positions(batch.input_ids, batch.attention_mask, distinct, which)
+        again = split.known(batch.input_ids, batch.attention_mask, positions, states.hidden)
+        assert torch.equal(backbone.head(split.upper(again, states.hidden)), found), layer
+        assert torch.equal(backbone.head(split.upper(again, states.hidden[rows], rows)), some), layer
 
 
 @torch.no_grad()

@@ -267,13 +267,49 @@ def test_states_too_large_for_memory_go_to_the_run_and_change_nothing(
 ) -> None:
     assert not (straight / "run" / "states").exists()
     # The training cases' states, four of them, are too large; the two that it is validated on are not.
-    size = bytes_of(4, 64, 64, torch.bfloat16)
+    size = bytes_of(3 * 4, 64, 64, torch.bfloat16)
     monkeypatch.setattr("liveedit.training.editor_stages.IN_MEMORY", size - 1)
     out = train_editor(tmp_path, lively_backbone_folder, FULL, dict(SHAPE))
     states = out / "run" / "states"
     assert [path.name for path in states.iterdir()] == ["train"]
     assert size < sum(path.stat().st_size for path in (states / "train").glob("*.safetensors")) < 1.1 * size
     assert curve_of(straight) == curve_of(out)
+
+
+def test_joint_batches_come_again_with_the_states_that_were_kept(
+    lively_backbone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(FULL, solo_steps=0, routing_steps=0, steps=5, accumulation=1, joint_batches=2, save_every=3)
+    lowered, real = [], EditorTrainer.lower
+
+    def lower(self: EditorTrainer, batch: EditorBatch, rows: Any) -> Any:
+        lowered.append(len(batch.ids))
+        return real(self, batch, rows)
+
+    monkeypatch.setattr(EditorTrainer, "lower", lower)
+    in_memory = train_editor(tmp_path / "a", lively_backbone_folder, config, dict(SHAPE))
+    in_batches = len(lowered) - 5 * max(1, config.validation_cases // config.batch)
+    assert in_batches == 2  # each kept batch once, the held-out ones at every validation
+    out, cache = tmp_path / "b", tmp_path / "states"
+    real_save, saved = loop.save_state, []
+
+    def interrupted(path: Path, payload: dict[str, object]) -> None:
+        real_save(path, payload)
+        saved.append(payload["step"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_editor(out, lively_backbone_folder, config, dict(SHAPE), cache=cache)
+    monkeypatch.setattr(loop, "save_state", real_save)
+    assert 0 < int(str(saved[0])) < 5
+    assert sorted(p.name for p in (cache / "joint").iterdir()) == [
+        "settings.json", "states-00000.safetensors", "states-00001.safetensors"
+    ]  # fmt: skip
+    resumed = train_editor(out, lively_backbone_folder, config, dict(SHAPE), resume=True, cache=cache)
+    assert curve_of(in_memory) == curve_of(resumed)
+    with pytest.raises(ConfigError, match="joint_batches is -1"):
+        replace(config, joint_batches=-1)
 
 
 def test_a_stage_ends_with_its_best_weights_and_the_last_ones_stay_beside(straight: Path) -> None:
