@@ -92,7 +92,7 @@ def _add_liveedit_options(parser: argparse.ArgumentParser, name: str) -> None:
         "--cache",
         type=Path,
         metavar="FOLDER",
-        help="keep the routing stage's layer states there and use them again (default: in memory, "
+        help="keep the layer states of the routing stage and of --joint-batches there and use them again (default: in memory, "
         "or in --out when they take more than 8 GB or several processes train)",
     )
     architecture, training = preset(PRESETS, name)
