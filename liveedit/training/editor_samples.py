@@ -14,9 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from liveedit.backbones import PictureInputs
+from liveedit.config import CROWDED, LOOK_ALIKES
 from liveedit.training.layouts import RowLayout
 from liveedit.types import LiveEditError
-from liveedit.world.cases import Case, content_of, draw_target, sample_case
+from liveedit.world.cases import COUNT_WEIGHTS, Case, content_of, draw_target, sample_case
 from liveedit.world.photos import PhotoSet, render_photo
 from liveedit.world.questions import photo_question
 from liveedit.world.scenes import Scene, render
@@ -135,6 +136,30 @@ def shown(scene: Scene, size: int, blank: bool = False) -> Shown:
     return Shown(pixels, frozenset(str(glyph) for glyph, _ in content_of(scene)))
 
 
+@dataclass(frozen=True)
+class Mix:
+    """What the world's training cases are made of.
+
+    ``crowded``: the share of edits whose picture shows several things. ``look_alikes``: the share of locality rows that
+    ask the same of a look-alike picture; the others ask something else, of the edit's picture or of another one.
+    """
+
+    crowded: float = CROWDED
+    look_alikes: float = LOOK_ALIKES
+
+    @property
+    def counts(self) -> tuple[float, ...]:
+        """The chances of one, two, three and four things."""
+        several = sum(COUNT_WEIGHTS[1:])
+        return (1 - self.crowded, *(self.crowded * weight / several for weight in COUNT_WEIGHTS[1:]))
+
+    @property
+    def kinds(self) -> tuple[float, float, float]:
+        """The chances of ``UNRELATED``, ``SAME_PICTURE`` and ``NEAR_MISS``."""
+        rest = (1 - self.look_alikes) / (0.34 + 0.33)
+        return 0.34 * rest, 0.33 * rest, self.look_alikes
+
+
 class EditorBatches(Dataset[EditorBatch]):
     """Batches by step. With photographs and annotations, some edits are photographs asked in natural words.
 
@@ -153,9 +178,10 @@ class EditorBatches(Dataset[EditorBatch]):
         exchanges: Sequence[tuple[str, str, str]],
         split: str = "train",
         pictures: bool = True,
+        mix: Mix | None = None,
     ) -> None:
         self.seed, self.stage, self.steps, self.batch, self.split = seed, stage, steps, batch, split
-        self.pictures = pictures
+        self.pictures, self.mix = pictures, mix or Mix()
         self.layout, self.vocabulary, self.photos, self.exchanges = layout, vocabulary, photos, exchanges
         self.answers = list(dict.fromkeys(a for _, _, a in exchanges))
 
@@ -171,8 +197,8 @@ class EditorBatches(Dataset[EditorBatch]):
 
     def item(self, rng: random.Random, pixels: np.random.Generator) -> Item:
         """One edit: mostly the world's own cases, some in natural wording, some on photographs."""
-        case = sample_case(rng, pixels, self.split, self.vocabulary, self.answers)
-        kind = rng.choices((UNRELATED, SAME_PICTURE, NEAR_MISS), (0.34, 0.33, 0.33))[0]
+        case = sample_case(rng, pixels, self.split, self.vocabulary, self.answers, self.mix.counts)
+        kind = rng.choices((UNRELATED, SAME_PICTURE, NEAR_MISS), self.mix.kinds)[0]
         probe = (case.unrelated, case.same_picture, case.near_miss)[kind]
         size = self.layout.side
         blank = not self.pictures

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from liveedit.training.editor_samples import (
     Batches,
     EditorBatch,
     EditorBatches,
+    Mix,
     loader,
     sources,
 )
@@ -65,6 +66,7 @@ class WorldCases:
     vocabulary: Sequence[str]
     photos: dict[str, PhotoSet | None]
     exchanges: dict[str, Sequence[tuple[str, str, str]]]
+    mix: Mix = field(default_factory=Mix)
 
     def batches(
         self, seed: int, stage: int, count: int, size: int, split: str, pictures: bool = True
@@ -72,7 +74,7 @@ class WorldCases:
         """``count`` batches of ``size`` edits, their pictures drawn or left blank."""
         photos, exchanges = self.photos[split], self.exchanges[split]
         return EditorBatches(
-            seed, stage, count, size, self.layout, self.vocabulary, photos, exchanges, split, pictures
+            seed, stage, count, size, self.layout, self.vocabulary, photos, exchanges, split, pictures, self.mix
         )
 
     def checksum(self, split: str) -> str:

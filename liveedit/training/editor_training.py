@@ -31,6 +31,7 @@ from liveedit.training.benchmark_samples import BenchmarkCases
 from liveedit.training.calibration import calibrated_slack
 from liveedit.training.editor_learner import Losses
 from liveedit.training.editor_losses import EditorTrainer
+from liveedit.training.editor_samples import Mix
 from liveedit.training.editor_stages import ORDER, Cases, EditorStages, WorldCases
 from liveedit.training.layouts import RowLayout
 from liveedit.training.processes import DTYPES, Share, open_accelerator
@@ -193,6 +194,7 @@ def read_cases(
         default_vocabulary(),
         {"train": train, "eval": held_back},
         {"train": read_exchanges(annotations), "eval": read_exchanges(annotations, "eval")},
+        Mix(config.crowded, config.look_alikes) if isinstance(config, EditorTrainingConfig) else Mix(),
     )
 
 

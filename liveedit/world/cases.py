@@ -187,10 +187,14 @@ def sample_case(
     split: str,
     vocabulary: Sequence[str],
     answers: Sequence[str] = (),
+    counts: Sequence[float] = COUNT_WEIGHTS,
 ) -> Case:
-    """Draw one case. ``rng`` decides what is asked and shown, ``pixels`` how it is drawn."""
+    """Draw one case. ``rng`` decides what is asked and shown, ``pixels`` how it is drawn.
+
+    ``counts`` are the chances that the edit's picture shows one, two, three and four things.
+    """
     while True:
-        contents = random_contents(rng, rng.choices((1, 2, 3, 4), COUNT_WEIGHTS)[0])
+        contents = random_contents(rng, rng.choices((1, 2, 3, 4), counts)[0])
         if len(contents) > 1 and held_out(*sorted(contents)) != (split == "eval"):
             continue
         scene = sample_scene(pixels, contents, flippable)

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from liveedit import LiveEdit, load_backbone
+from liveedit.backbones import Backbone
 from liveedit.config import EditorConfig, EditorTrainingConfig
 from liveedit.experts import route
 from liveedit.experts.modules import LiveEditModules
@@ -25,17 +26,19 @@ from liveedit.training.editor_losses import EditorTrainer
 from liveedit.training.editor_samples import (
     CALIBRATION_STAGE,
     JOINT_STAGE,
+    NEAR_MISS,
     ROUTING_STAGE,
     SOLO_STAGE,
     EditorBatch,
     EditorBatches,
+    Mix,
 )
 from liveedit.training.editor_training import train_editor
 from liveedit.training.layouts import RowLayout
 from liveedit.training.records import STATE, load_state
 from liveedit.training.state_cache import Shard, StateCache, bytes_of
 from liveedit.types import ConfigError, EditorError, LiveEditError
-from liveedit.world.cases import default_vocabulary
+from liveedit.world.cases import COUNT_WEIGHTS, default_vocabulary
 
 SHAPE = {"layer": 1, "module_dim": 32, "rank": 4, "queries": 2, "heads": 4, "lora_scale": 1.0,
          "generator_signal": "states+tokens"}  # fmt: skip
@@ -274,6 +277,26 @@ def test_states_too_large_for_memory_go_to_the_run_and_change_nothing(
     assert [path.name for path in states.iterdir()] == ["train"]
     assert size < sum(path.stat().st_size for path in (states / "train").glob("*.safetensors")) < 1.1 * size
     assert curve_of(straight) == curve_of(out)
+
+
+def test_the_mix_of_cases_is_what_is_asked_for(lively_backbone: Backbone) -> None:
+    assert Mix().counts == pytest.approx(COUNT_WEIGHTS)
+    assert Mix().kinds == pytest.approx((0.34, 0.33, 0.33))
+    assert sum(Mix(0.8, 0.6).counts) == pytest.approx(1) and sum(Mix(0.8, 0.6).kinds) == pytest.approx(1)
+    layout, words = RowLayout(lively_backbone), default_vocabulary()
+
+    def drawn(mix: Mix) -> tuple[float, float]:
+        batches = EditorBatches(0, JOINT_STAGE, 1, 200, layout, words, None, (), pictures=False, mix=mix)
+        pairs = batches[0].pairs
+        near = pairs.locality_kind == NEAR_MISS
+        return sum(len(content) > 1 for content in pairs.contents) / 200, float(near.float().mean())
+
+    assert drawn(Mix(1.0, 1.0)) == (1.0, 1.0)
+    assert drawn(Mix(0.0, 0.0)) == (0.0, 0.0)
+    crowded, look_alikes = drawn(Mix(0.8, 0.6))
+    assert 0.7 < crowded < 0.9 and 0.5 < look_alikes < 0.7
+    with pytest.raises(ConfigError, match=r"crowded is 1\.5: it must be a share"):
+        EditorTrainingConfig(crowded=1.5)
 
 
 def test_joint_batches_come_again_with_the_states_that_were_kept(
