@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-PAGES = ("README.md", "checkpoints/emoji-llava/README.md", "checkpoints/emoji-llava-liveedit/README.md")
+PAGES = ("README.md", "docs/baselines.md", "checkpoints/emoji-llava/README.md", "checkpoints/emoji-llava-liveedit/README.md")
 GROUP_TARGETS = {"name": 95, "position": 90, "colour": 95, "count": 95, "facts of flags": 90, "photographs": 70, "copy": 95}
 WORLD_TARGETS = {
     100: {"rel": 94, "t_gen": 91, "m_gen": 87, "t_loc": 100, "m_loc": 98, "average": 94, "hard": 87, "free": 88},
@@ -76,9 +76,32 @@ def speed_table() -> str:
     return "\n".join(rows)
 
 
+def editors_table() -> str:
+    """Every editor at each number of edits, mean of all seeds; the unedited floor last."""
+    report = read("editors.json")
+    if report is None:
+        return "Not measured yet."
+    counts = [run["edits"] for run in report["results"][0]["runs"]]
+    most = f"{counts[-1]:,}"
+    head = ["editor", f"Rel at {counts[0]}", *(f"average at {count:,}" for count in counts)]
+    head += [f"M-Loc at {most}", f"hard locality at {most}", "seconds an edit", "bytes an edit", "an answer, times"]
+    rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+
+    def row(label: str, parts: list[dict[str, Any]], costs: list[str]) -> str:
+        cells = [parts[0]["rel"], *(part["average"] for part in parts), parts[-1]["m_loc"], parts[-1]["hard.all"]]
+        return f"| {label} | " + " | ".join([*(f"{cell['mean']:.1f}" for cell in cells), *costs]) + " |"
+
+    for result in report["results"]:
+        runs, cost = result["runs"], result["runs"][-1]["cost"]
+        costs = [f"{cost['seconds_per_edit']:.3f}", f"{cost['bytes'] / counts[-1]:,.0f}", f"{cost['answer_ratio']:.2f}"]
+        rows.append(row(result["label"], [run["edited"] for run in runs], costs))
+    rows.append(row("unedited", [run["unedited"] for run in report["results"][0]["runs"]], ["–", "–", "1"]))
+    return "\n".join(rows)
+
+
 def main() -> None:
     """Fill every page that exists."""
-    tables = {"backbone": backbone_table(), "world": world_table(), "speed": speed_table()}
+    tables = {"backbone": backbone_table(), "world": world_table(), "speed": speed_table(), "editors": editors_table()}
     for page in PAGES:
         path = ROOT / page
         if not path.exists():
