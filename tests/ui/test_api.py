@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +143,7 @@ def test_a_huge_data_url_is_refused_before_it_is_decoded() -> None:
         opened("data:image/png;base64," + "A" * 6_000_001)
 
 
-@pytest.mark.skipif(find_spec("mcp") is not None, reason="the package mcp is installed")
-def test_mcp_without_its_package_is_refused(open_editor: LiveEdit) -> None:
+def test_mcp_without_its_package_is_refused(open_editor: LiveEdit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liveedit.ui.page.find_spec", lambda name: None)
     with pytest.raises(InputError, match=rf"gradio\[mcp\]=={gr.__version__}"):
         launch(open_editor, mcp=True)
