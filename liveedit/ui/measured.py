@@ -24,6 +24,13 @@ METRICS = {
     "average": ("Average", "the mean of the paper's five values"),
 }
 UNEDITED = "unedited model"
+# An editor looks the same in every plot, whatever else is in it; LiveEdit has the star.
+LOOKS = {
+    label: number
+    for number, label in enumerate(
+        ("FT-L", "FT-M", "MEND", "SERAC", "TP", "LTE", "LiveEdit", "RECIPE", "LEMoE", "multimodal retrieval")
+    )
+}
 ABSENT = (
     "The results lie in docs/results of the source tree, and this installation has none: "
     "`python -m liveedit lifelong` measures them."
@@ -133,18 +140,26 @@ def _group_html(group: Group) -> str:
     if len(counts) == 1:
         # A single number of edits makes no curve.
         return f'<section class="measured"><h3>{escape(group.title)}</h3>{_table(editors, counts)}</section>'
+    looks = _looks([e.label for e in editors])
     plots = "".join(
         f"<figure><figcaption><b>{title}</b> <span>{meaning}</span></figcaption>"
         f"{lines(curves, f'{title} in percent over the number of edits; the table below holds the same')}</figure>"
         for metric, (title, meaning) in METRICS.items()
-        if (curves := [Line(e.label, i, e.points[metric]) for i, e in enumerate(editors) if metric in e.points])
+        if (curves := [Line(e.label, looks[e.label], e.points[metric]) for e in editors if metric in e.points])
     )
-    legend = "".join(f"<li>{swatch(i)}{escape(e.label)}</li>" for i, e in enumerate(editors))
+    legend = "".join(f"<li>{swatch(looks[e.label])}{escape(e.label)}</li>" for e in editors)
     return (
         f'<section class="measured"><h3>{escape(group.title)}</h3><ul class="map-legend">{legend}</ul>'
         f'<div class="curves">{plots}</div><details class="twin"><summary>The curves as a table</summary>'
         f"{_table(editors, counts)}</details></section>"
     )
+
+
+def _looks(labels: Sequence[str]) -> dict[str, int | None]:
+    """The number of each curve, none for the floor; labels that are not editors' names are counted."""
+    if all(label in LOOKS for label in labels if label != UNEDITED):
+        return {label: LOOKS.get(label) for label in labels}
+    return {label: None if label == UNEDITED else i for i, label in enumerate(labels)}
 
 
 def _table(editors: Sequence[Measured], counts: Sequence[float]) -> str:

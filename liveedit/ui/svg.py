@@ -64,10 +64,13 @@ def scatter(marks: Sequence[Mark], label: str, width: int = 460, height: int = 2
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its name, its number (which gives colour and marker), and (x, mean, low, high) with x above 0."""
+    """A curve: its name, its number (which gives colour and marker), and (x, mean, low, high) with x above 0.
+
+    Without a number it is a floor to compare with: grey, dashed and without markers.
+    """
 
     name: str
-    number: int
+    number: int | None
     points: Sequence[tuple[float, float, float, float]]
 
 
@@ -99,17 +102,23 @@ def lines(curves: Sequence[Line], label: str, width: int = 300, height: int = 19
     )
 
 
-def swatch(number: int) -> str:
+def swatch(number: int | None) -> str:
     """The line and marker of a curve, for a legend."""
+    style, shape = _look(number)
     return (
-        f'<svg class="swatch" viewBox="-14 -8 28 16" aria-hidden="true"><g class="curve c{number % 8}">'
-        f'<path class="line" d="M-14 0H14"/>{SHAPES[OF_LINE[number % len(OF_LINE)]]}</g></svg>'
+        f'<svg class="swatch" viewBox="-14 -8 28 16" aria-hidden="true"><g class="curve {style}">'
+        f'<path class="line" d="M-14 0H14"/>{shape}</g></svg>'
     )
+
+
+def _look(number: int | None) -> tuple[str, str]:
+    """A curve's class in the style sheet, and its marker."""
+    return ("floor", "") if number is None else (f"c{number % 8}", SHAPES[OF_LINE[number % len(OF_LINE)]])
 
 
 def _curve(curve: Line, across, up) -> str:  # type: ignore[no-untyped-def]
     points = sorted(curve.points)
-    shape = SHAPES[OF_LINE[curve.number % len(OF_LINE)]]
+    style, shape = _look(curve.number)
     upper = " ".join(f"{across(x):.1f},{up(high):.1f}" for x, _, _, high in points)
     lower = " ".join(f"{across(x):.1f},{up(low):.1f}" for x, _, low, _ in reversed(points))
     way = " ".join(f"{across(x):.1f},{up(mean):.1f}" for x, mean, _, _ in points)
@@ -119,4 +128,4 @@ def _curve(curve: Line, across, up) -> str:  # type: ignore[no-untyped-def]
         for x, mean, _, _ in points
     )
     band = f'<polygon class="band" points="{upper} {lower}"/>' if len(points) > 1 else ""
-    return f'<g class="curve c{curve.number % 8}">{band}<polyline class="line" points="{way}"/>{dots}</g>'
+    return f'<g class="curve {style}">{band}<polyline class="line" points="{way}"/>{dots}</g>'

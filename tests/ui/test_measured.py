@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from liveedit.ui.measured import measured_html, read_groups
+from liveedit.evaluation.editors_report import LABELS
+from liveedit.ui.measured import LOOKS, UNEDITED, _looks, measured_html, read_groups
+from liveedit.ui.svg import Line, lines
 from liveedit.world.catalogue import ASSETS
 
 
@@ -94,3 +96,13 @@ def test_the_shipped_results_are_shown() -> None:
     assert points[1000] == (single["edited"]["paper"]["average"], *single["interval"]["average"])
     assert set(points) >= {100, 1000}
     assert group.editors["LiveEdit"].points["hard.all"][-1][1] == single["edited"]["hard_locality"]["all"]
+
+
+def test_an_editor_looks_the_same_in_every_plot_and_the_floor_has_no_marker() -> None:
+    assert set(LOOKS) | {"unedited"} == set(LABELS.values())
+    assert _looks(["LiveEdit", UNEDITED]) == {"LiveEdit": LOOKS["LiveEdit"], UNEDITED: None}
+    assert _looks(["without l_sr1", "LiveEdit", UNEDITED]) == {"without l_sr1": 0, "LiveEdit": 1, UNEDITED: None}
+    drawn = {lines([Line("x", number, [(1, 50.0, 50.0, 50.0)])], "y").partition('class="curve')[2] for number in LOOKS.values()}
+    assert len(drawn) == len(LOOKS)
+    floor = lines([Line("x", None, [(1, 50.0, 50.0, 50.0)])], "y")
+    assert 'class="curve floor"' in floor and "<circle" not in floor
