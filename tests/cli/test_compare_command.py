@@ -32,7 +32,7 @@ def test_editors_are_trained_measured_and_put_side_by_side(
 ) -> None:
     shorten("recipe", monkeypatch, layer=0)
     # What computes in another precision is trained in the same process.
-    shorten("mend", monkeypatch, layers=1, rank=4)
+    shorten("mend", monkeypatch, layers=1, above=0, rank=4)
     precisions = [TRAINED[name].presets["embedded"][1].mixed_precision for name in ("recipe", "mend")]
     assert precisions == ["bf16", "no"]
     open_editor.save_pretrained(tmp_path / "ours")

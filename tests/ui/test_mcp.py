@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -52,7 +53,9 @@ def called(address: str, *calls: tuple[str, dict[str, Any]]) -> tuple[dict[str, 
             tools = (await session.list_tools()).tools
             return {tool.name: tool for tool in tools}, [await session.call_tool(*call) for call in calls]
 
-    return asyncio.run(talk())
+    # In a thread of its own: where a browser is being driven, this one has a loop already.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(talk())).result()
 
 
 def test_a_language_model_finds_the_tools_asks_with_edits_and_is_told_what_is_wrong(address: str) -> None:
