@@ -7,7 +7,7 @@ through the upper layers once; on fixed samples (``--joint-batches``) the states
 batch's first turn on, so that only the upper layers run. The other one is what one would write first: each edit's expert from a pass of its own
 to layer l_e (not counted: the reliability pass could be made to give those states), then five passes of one row
 through the whole model for every edit (reliability, text generality, image generality, locality after and before),
-edited by a hook, with autograd through the layers above l_e; then the same routing losses. Both take the same batch,
+edited by a hook, with autograd through the layers above l_e; then the same routing losses. All take the same batch,
 draws, weights, precision and optimiser; the script prints the losses of the first step, which agree but for
 rounding. Preparing batches, and the first turn that finds the states to be kept, are not timed. The steps alternate, so
 that a slow moment of the machine hits all sides, and the figures are medians. The target is for kept states.
@@ -189,7 +189,7 @@ def main() -> None:
     )
     one_by_one = OneByOne(theirs)
     share = Share(open_accelerator("cpu", "bf16", 1))
-    kept = KeptBatches.compute(keeping, cases, share)
+    kept = KeptBatches.compute(keeping.known, cases, share)
     sources: dict[str, Batches] = {KEPT: kept, FRESH: cases, NAIVE: cases}
     steps = {
         KEPT: stepper(keeping.modules, lambda batch, rng: keeping.joint(batch, rng)[0]),

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "liveedit"
 
 # Folder or module of the package -> its layer. The package's own __init__ only re-exports, on demand.
 LAYERS = {
-    "types": 0, "config": 0, "configs": 0, "hooks": 0, "pictures": 0,
+    "types": 0, "config": 0, "configs": 0, "files": 0, "hooks": 0, "pictures": 0,
     "backbones": 1, "experts": 1, "losses": 1, "data": 1, "world": 1,
     "editors": 2,
     "training": 3, "evaluation": 3, "attribution": 3,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from liveedit.editors import Editor
 from liveedit.evaluation.asking import BATCH, Response, respond
 from liveedit.evaluation.benchmarks import Benchmark
+from liveedit.files import whole
 from liveedit.types import InputError
 
 BLOCK = 32  # samples that are asked together, and whose pictures are in memory at once
@@ -19,11 +19,10 @@ SETTINGS = "settings.json"
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write one JSON object so that an interruption leaves the previous file whole."""
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        with whole(path) as part:
+            part.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error}): free some space or choose another folder") from error
 

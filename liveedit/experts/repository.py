@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from safetensors.torch import save_file
 
 from liveedit.config import EditorConfig
 from liveedit.experts.repository_file import FORMAT, STORED_SIDE, TENSORS, Limits, read_experts, shapes_of
+from liveedit.files import whole
 from liveedit.types import Edit, RepositoryError
 
 _PIXEL = Image.new("RGB", (1, 1))
@@ -207,12 +207,10 @@ class ExpertRepository:
             "experts": json.dumps(rows),
             "pictures": json.dumps(sizes),
         }
-        part = path.with_name(path.name + ".part")
         try:
-            save_file(tensors, part, metadata)
-            os.replace(part, path)
+            with whole(path) as part:
+                save_file(tensors, part, metadata)
         except (OSError, SafetensorError) as error:
-            part.unlink(missing_ok=True)
             raise RepositoryError(
                 f"the edits could not be saved to {path} ({error}): free some space or choose another place"
             ) from error

@@ -11,7 +11,6 @@ import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from liveedit.backbones import Backbone
 from liveedit.config import EditorTrainingConfig
 from liveedit.configs import BaselineTrainingConfig
 from liveedit.data import Benchmark, ImageSource, Sample, fitting
-from liveedit.training.editor_samples import SOLO_STAGE, UNRELATED, EditorBatch, Item, Shown, collate
+from liveedit.training.editor_samples import SOLO_STAGE, UNRELATED, EditorBatch, Item, Shown, collate, epoch_order
 from liveedit.training.layouts import RowLayout
 from liveedit.types import DataError
 
@@ -75,7 +74,7 @@ class BenchmarkBatches(Dataset[EditorBatch]):
     def chosen(self, step: int) -> list[int]:
         """The numbers of the samples of a step."""
         epoch, place = divmod(step, len(self.samples) // self.batch)
-        order = _order(len(self.samples), self.seed, self.stage, epoch)
+        order = epoch_order(len(self.samples), self.seed, STREAM, self.stage, epoch)
         return order[place * self.batch : (place + 1) * self.batch]
 
     def item(self, sample: Sample) -> Item:
@@ -150,12 +149,6 @@ class BenchmarkCases:
             words = [s.src, s.rephrase, s.alt, s.m_loc_q, s.m_loc_a]
             digest.update(json.dumps([*words, *pictures]).encode())
         return digest.hexdigest()[:16]
-
-
-@lru_cache(maxsize=4)
-def _order(count: int, seed: int, stage: int, epoch: int) -> list[int]:
-    """The order of an epoch."""
-    return [int(i) for i in np.random.default_rng([seed, STREAM, stage, epoch]).permutation(count)]
 
 
 def _content(source: ImageSource, shows: Callable[[Path], str]) -> str:

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -335,6 +336,12 @@ class _Told(Dataset["EditorBatch | LiveEditError"]):
             return self.batches[self.numbers[place]]
         except LiveEditError as error:
             return error
+
+
+@lru_cache(maxsize=4)
+def epoch_order(count: int, *stream: int) -> list[int]:
+    """An order of ``count`` numbers, drawn from the stream of these numbers (seed, purpose, epoch)."""
+    return [int(i) for i in np.random.default_rng(list(stream)).permutation(count)]
 
 
 def loader(batches: Batches, numbers: Sequence[int]) -> Iterator[EditorBatch]:

@@ -162,7 +162,7 @@ class EditorStages:
             numbers = range(share.number(first), total, share.count)
             if kept is None:
                 return self.moved(train, numbers)
-            return (batch.to(share.device) for batch in kept.shuffled(config.seed, numbers))
+            return self.moved(kept, kept.shuffled(config.seed, numbers))
 
         def loss_by(trainer: EditorTrainer) -> LossOf:
             return trainer.joint if name == JOINT else lambda batch, _: trainer.solo(batch)
@@ -222,7 +222,7 @@ class EditorStages:
         if folder is None:
             return StateCache.compute(self.trainer.lower, batches, self.share)
         return StateCache.open(
-            self.trainer.lower, batches, self.share, folder / split, self.settings_of(batches, count, split)
+            self.trainer.lower, batches, self.share, folder / split, self.settings_of(batches, split)
         )
 
     def kept(self) -> KeptBatches:
@@ -231,13 +231,13 @@ class EditorStages:
         folder = self.folder(4 * count * self.config.batch)
         batches = self.cases.batches(self.config.seed, JOINT_STAGE, count, self.config.batch, "train")
         if folder is None:
-            return KeptBatches.compute(self.trainer, batches, self.share)
+            return KeptBatches.compute(self.trainer.known, batches, self.share)
         return KeptBatches.open(
-            self.trainer, batches, self.share, folder / JOINT, self.settings_of(batches, count, "train")
+            self.trainer.known, batches, self.share, folder / JOINT, self.settings_of(batches, "train")
         )
 
-    def settings_of(self, batches: Batches, count: int, split: str) -> dict[str, Any]:
-        """What the layer states of ``count`` batches of cases depend on."""
+    def settings_of(self, batches: Batches, split: str) -> dict[str, Any]:
+        """What the layer states of a split's batches depend on."""
         config, modules, first = self.config, self.trainer.modules, batches[0]
         drawn = hashlib.sha256(first.ids.numpy().tobytes() + first.pictures.values["pixel_values"].numpy().tobytes())
         return {
@@ -249,7 +249,7 @@ class EditorStages:
             "split": split,
             "seed": config.seed,
             "batch": config.batch,
-            "cases": count * config.batch,
+            "cases": len(batches) * config.batch,
             "data": self.cases.checksum(split),
             # The drawing of cases is code: its first batch tells when that has changed.
             "first_batch": drawn.hexdigest()[:16],

@@ -6,17 +6,15 @@ the model, which is half of a step's work on the shipped backbone, then runs onc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 
 from liveedit.backbones import PictureInputs
-from liveedit.training.editor_samples import Batches, EditorBatch, KnownStates, Pairs, loader
+from liveedit.training.editor_samples import Batches, EditorBatch, KnownStates, Pairs, epoch_order, loader
 from liveedit.training.processes import Share
 from liveedit.training.state_cache import TEXTS, filled, progress, read_states, write_states
 
@@ -24,11 +22,7 @@ ROWS = ("which", "ids", "mask", "vision", "prompt", "answer")
 TENSORS = (*ROWS, "hidden", "positions", "kinds")
 STREAM = 3_000_021
 
-
-class Knower(Protocol):
-    """What finds the states of a batch."""
-
-    def known(self, batch: EditorBatch, /) -> KnownStates: ...
+Known = Callable[[EditorBatch], KnownStates]
 
 
 class KeptBatches:
@@ -38,17 +32,17 @@ class KeptBatches:
         self.batches = batches
 
     @classmethod
-    def compute(cls, knower: Knower, batches: Batches, share: Share) -> KeptBatches:
+    def compute(cls, known: Known, batches: Batches, share: Share) -> KeptBatches:
         """Find the states of all batches and keep them in memory."""
         every = progress(loader(batches, range(len(batches))), len(batches), share)
-        return cls([_kept(knower, batch.to(share.device)).to(torch.device("cpu")) for batch in every])
+        return cls([_kept(known, batch.to(share.device)).to(torch.device("cpu")) for batch in every])
 
     @classmethod
     def open(
-        cls, knower: Knower, batches: Batches, share: Share, folder: Path, settings: Mapping[str, Any]
+        cls, known: Known, batches: Batches, share: Share, folder: Path, settings: Mapping[str, Any]
     ) -> KeptBatches:
         """Find the states that ``folder`` lacks, each process its share of them."""
-        paths = filled(folder, settings, batches, share, lambda batch: lambda path: _write(_kept(knower, batch), path))
+        paths = filled(folder, settings, batches, share, lambda batch, path: _write(_kept(known, batch), path))
         return cls(paths)
 
     def __len__(self) -> int:
@@ -58,16 +52,15 @@ class KeptBatches:
         batch = self.batches[number]
         return _read(batch) if isinstance(batch, Path) else batch
 
-    def shuffled(self, seed: int, numbers: Sequence[int]) -> Iterator[EditorBatch]:
-        """The batches of steps ``numbers``: all of them once, then all in another order, and so on."""
-        for number in numbers:
-            epoch, place = divmod(number, len(self))
-            yield self[_order(len(self), seed, epoch)[place]]
+    def shuffled(self, seed: int, steps: Sequence[int]) -> list[int]:
+        """The numbers of the batches of ``steps``: all of them once, then all in another order, and so on."""
+        places = (divmod(step, len(self)) for step in steps)
+        return [epoch_order(len(self), seed, STREAM, epoch)[place] for epoch, place in places]
 
 
-def _kept(knower: Knower, batch: EditorBatch) -> EditorBatch:
+def _kept(known: Known, batch: EditorBatch) -> EditorBatch:
     """The batch with its states instead of its pictures."""
-    return replace(batch, pictures=PictureInputs({}, {}), known=knower.known(batch))
+    return replace(batch, pictures=PictureInputs({}, {}), known=known(batch))
 
 
 def _write(batch: EditorBatch, path: Path) -> None:
@@ -89,9 +82,3 @@ def _read(path: Path) -> EditorBatch:
         pairs=Pairs.of(contents, elsewhere, meanings + other, tensors["kinds"]),
         known=KnownStates(tensors["hidden"], tensors["positions"]),
     )
-
-
-@lru_cache(maxsize=4)
-def _order(count: int, seed: int, epoch: int) -> list[int]:
-    """The order of an epoch."""
-    return [int(i) for i in np.random.default_rng([seed, STREAM, epoch]).permutation(count)]

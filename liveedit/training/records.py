@@ -6,7 +6,6 @@ With the editor stands a record: the configuration of its training, and the seco
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from liveedit.files import whole
 from liveedit.types import ConfigError, DataError
 
 STATE = "training-state.pt"
@@ -116,9 +116,8 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def save_state(path: Path, payload: dict[str, Any]) -> None:
     """Write a checkpoint so that an interruption leaves the previous one whole."""
-    part = path.with_suffix(".part")
-    torch.save(payload, part)
-    os.replace(part, path)
+    with whole(path) as part:
+        torch.save(payload, part)
 
 
 def load_state(path: Path) -> dict[str, Any]:

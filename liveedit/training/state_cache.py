@@ -9,7 +9,6 @@ belongs to one backbone, layer, precision, seed and set of cases: ``settings.jso
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from liveedit.backbones.split import LowerStates
+from liveedit.files import whole
 from liveedit.training.editor_samples import Batches, EditorBatch, Pairs, loader
 from liveedit.training.processes import Share
 from liveedit.types import ConfigError, DataError
@@ -42,8 +42,8 @@ class Shard:
     """The states of one batch of n cases, on the CPU.
 
     ``vision`` [3, n, N, d] of pictures of up to N tokens and which are tokens, ``seen`` bool [3, n, N]; ``prompt``
-    [3, n, P, d] and which of those are tokens, ``mask`` bool [3, n, P]: rows are the edits, their redrawn pictures and the locality questions. ``kinds`` [n] and the texts are those of
-    :class:`Pairs`.
+    [3, n, P, d] and which of those are tokens, ``mask`` bool [3, n, P]: rows are the edits, their redrawn pictures and the
+    locality questions. ``kinds`` [n] and the texts are those of :class:`Pairs`.
     """
 
     vision: torch.Tensor
@@ -115,7 +115,7 @@ class StateCache:
         cls, lower: Lower, batches: Batches, share: Share, folder: Path, settings: Mapping[str, Any]
     ) -> StateCache:
         """Compute the states that ``folder`` lacks, each process its share of them, and map all of them."""
-        paths = filled(folder, settings, batches, share, lambda batch: Shard.of(lower, batch).write)
+        paths = filled(folder, settings, batches, share, lambda batch, path: Shard.of(lower, batch).write(path))
         return cls([Shard.read(path) for path in paths])
 
     def __len__(self) -> int:
@@ -161,12 +161,10 @@ class StateCache:
 def write_states(path: Path, tensors: Mapping[str, torch.Tensor], texts: Mapping[str, Sequence[Any]]) -> None:
     """Write states and what their cases are about, so that an interruption leaves no file or a whole one."""
     said = {name: json.dumps([sorted(t) if isinstance(t, frozenset) else t for t in text]) for name, text in texts.items()}
-    part = path.with_suffix(".part")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, said)
-        os.replace(part, path)
+        with whole(path) as part:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, said)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
         raise DataError(
             f"states could not be cached in {path.parent} ({error}): free some space or choose another --cache"
         ) from error
@@ -198,7 +196,7 @@ def filled(
     settings: Mapping[str, Any],
     batches: Batches,
     share: Share,
-    write: Callable[[EditorBatch], Callable[[Path], None]],
+    write: Callable[[EditorBatch, Path], None],
 ) -> list[Path]:
     """The files of all batches in ``folder``; those it lacks are written, by each process its share of them."""
     if share.writes:
@@ -207,7 +205,7 @@ def filled(
     paths = [folder / f"states-{i:05d}.safetensors" for i in range(len(batches))]
     missing = [i for i in range(share.rank, len(paths), share.count) if not paths[i].exists()]
     for i, batch in zip(missing, progress(loader(batches, missing), len(missing), share), strict=True):
-        write(batch.to(share.device))(paths[i])
+        write(batch.to(share.device), paths[i])
     share.wait()
     return paths
 
@@ -225,9 +223,8 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"{folder} holds files but no cached states: choose an empty folder for --cache")
         folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        with whole(path) as part:
+            part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -7,7 +7,6 @@ filter and the settings as they are by then. So a slow step never brings an olde
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, replace
 
 import gradio as gr
@@ -15,6 +14,7 @@ import gradio as gr
 from liveedit.types import Answer, InputError, RoutingTrace
 from liveedit.ui.expert_card import CardMap, edit_heatmap
 from liveedit.ui.feature_map import map_html
+from liveedit.ui.history import edits_digest
 from liveedit.ui.ledger import LedgerView, acted, explanation_html, ledger_html, page_with
 from liveedit.ui.markup import block
 from liveedit.ui.session import Session
@@ -78,9 +78,19 @@ def build_ledger_panel(wiring: Wiring) -> LedgerPanel:
     with gr.Accordion("Map of the routing features", open=False, elem_id="map-box") as map_box:
         drawn = block(clicks=True, elem_id="map")
     revision = gr.State("")
-    # A new value after each action that changes the session, whoever made it.
-    wiring.shows(revision, lambda _: uuid.uuid4().hex)
+    wiring.shows(revision, revision_of)
     return LedgerPanel(text, passed_only, margin, scale, try_button, banner, ledger, map_box, drawn, revision)
+
+
+def revision_of(session: Session) -> str:
+    """Another text whenever there are other edits or the last question is another, and at no other time.
+
+    What follows a question or an edit (its probe, heatmaps) must not take back what the person has begun to try.
+    """
+    asked = session.asked
+    shown = None if asked is None else (asked.query.prompt, asked.edits, asked.trace.threshold, asked.past is not None)
+    # The identity tells a question that was asked again, with whatever answer, from the same one shown again.
+    return repr((edits_digest(session.repository), session.made, shown, id(asked)))
 
 
 def wire_ledger_panel(wiring: Wiring, panel: LedgerPanel) -> None:

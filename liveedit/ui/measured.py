@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from liveedit.evaluation.editors_report import FORMAT as EDITORS
+from liveedit.evaluation.editors_report import LABELS
 from liveedit.evaluation.lifelong import FORMAT as LIFELONG
 from liveedit.evaluation.protocol import FORMAT as SINGLE
 from liveedit.evaluation.studies import FORMAT as STUDY
@@ -24,13 +25,9 @@ METRICS = {
     "average": ("Average", "the mean of the paper's five values"),
 }
 UNEDITED = "unedited model"
-# An editor looks the same in every plot, whatever else is in it; LiveEdit has the star.
-LOOKS = {
-    label: number
-    for number, label in enumerate(
-        ("FT-L", "FT-M", "MEND", "SERAC", "TP", "LTE", "LiveEdit", "RECIPE", "LEMoE", "multimodal retrieval")
-    )
-}
+# An editor looks the same in every plot, whatever else is in it; LiveEdit has the star, which is number 6.
+NAMES = [label for name, label in LABELS.items() if name not in ("liveedit", "unedited")]
+LOOKS = {label: number for number, label in enumerate([*NAMES[:6], LABELS["liveedit"], *NAMES[6:]])}
 ABSENT = (
     "The results lie in docs/results of the source tree, and this installation has none: "
     "`python -m liveedit lifelong` measures them."

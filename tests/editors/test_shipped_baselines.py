@@ -1,4 +1,4 @@
-"""The baselines that are shipped trained: each makes single edits, and its state can be left again."""
+"""The baselines that are shipped trained: each makes single edits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ def test_a_shipped_baseline_makes_single_edits(name: str, backbone: Backbone, be
         [before] = respond(editor, None, [sample], ids, 2, 8)
         edited.append(score(sample, after, before).paper["rel"])
         unedited.append(score(sample, before, before).paper["rel"])
-        assert score(sample, before, before).paper["m_loc"] == 1.0
     # Of 180 edits each had more than 0.9; twelve leave some room for chance.
     assert sum(edited) / len(edited) > 0.75
     assert sum(unedited) / len(unedited) < 0.25

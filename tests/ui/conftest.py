@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import httpx
 import pytest
 from PIL.Image import Image
 
@@ -12,6 +18,26 @@ from liveedit.ui import session as actions
 from liveedit.ui.pictures import data_uri
 from liveedit.ui.session import Session
 from liveedit.ui.wiring import Wiring
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., str]:
+    """Serves an editor's page by the program's own function until the tests end; its address, once it answers."""
+
+    def served(editor: LiveEdit, mcp: bool = False) -> str:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        threading.Thread(target=page.launch, args=(editor, "127.0.0.1", port, "", mcp), daemon=True).start()
+        for _ in range(600):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/config")
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        return f"http://127.0.0.1:{port}"
+
+    return served
 
 
 def asked(editor: LiveEdit, session: Session) -> Session:

@@ -5,40 +5,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import socket
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 from PIL import Image
 
 from liveedit import LiveEdit
-from liveedit.ui.page import launch
 
 mcp = pytest.importorskip("mcp", reason="the package mcp is not installed")
 streamable_http = pytest.importorskip("mcp.client.streamable_http")
 
 
 @pytest.fixture(scope="module")
-def address(open_editor: LiveEdit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(
+    open_editor: LiveEdit, serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """The page of a tiny editor, served with ``--mcp`` until the tests end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        threading.Thread(target=launch, args=(open_editor, "127.0.0.1", port, "", True), daemon=True).start()
-        for _ in range(600):
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/config")
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/gradio_api/mcp/"
+        yield serve(open_editor, mcp=True) + "/gradio_api/mcp/"
 
 
 def called(address: str, *calls: tuple[str, dict[str, Any]]) -> tuple[dict[str, Any], list[Any]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import http.server
 import io
 import re
-import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +22,6 @@ from liveedit import LiveEdit
 from liveedit.ui import page as page_module
 from liveedit.ui import visits as visits_module
 from liveedit.ui.gate import MAX_BODY, encodable, holds_address, is_open
-from liveedit.ui.page import launch
 from liveedit.ui.scratch import PREFIX
 from liveedit.ui.visits import Visits, lifespan_of
 
@@ -44,7 +42,9 @@ client = load_client()
 
 
 @pytest.fixture(scope="module")
-def server(open_editor: LiveEdit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Visits, Path]]:
+def server(
+    open_editor: LiveEdit, serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Visits, Path]]:
     """The page of a tiny editor, served by the program's own function: its address, its visitors and its folder."""
     held: list[Any] = []
 
@@ -55,18 +55,7 @@ def server(open_editor: LiveEdit, tmp_path_factory: pytest.TempPathFactory) -> I
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
         patch.setattr(page_module, "lifespan_of", noted)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        # It serves until the tests end.
-        threading.Thread(target=launch, args=(open_editor, "127.0.0.1", port), daemon=True).start()
-        for _ in range(600):
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/config")
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}", held[0], held[1]
+        yield serve(open_editor), held[0], held[1]
 
 
 @pytest.fixture(scope="module")

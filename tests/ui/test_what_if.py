@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from liveedit.editors import LiveEdit
 from liveedit.types import InputError
 from liveedit.ui import session as actions
+from liveedit.ui.ledger_panel import revision_of
 from liveedit.ui.session import Session
 from liveedit.ui.what_if import WhatIf, answered, routed
 
@@ -134,3 +136,19 @@ def test_margin_shift_reaches_every_row_of_a_batch(open_editor: LiveEdit, busy_s
     both = open_editor.answer(busy_session.repository, [asked.query, asked.query], margin_shift=-1e3)
     assert [a.trace.margin_shift for a in both] == [-1e3, -1e3]
     assert {a.tokens for a in both} == {asked.base.tokens}
+
+
+def test_what_is_tried_is_taken_back_by_other_edits_and_questions_alone(
+    open_editor: LiveEdit, busy_session: Session
+) -> None:
+    def ask() -> Session:
+        *_, last = actions.ask(open_editor, busy_session, "What is it?")
+        assert isinstance(last, Session)
+        return last
+
+    shown = revision_of(busy_session)
+    # What follows an edit or a question (its probe, its heatmaps) changes neither.
+    assert revision_of(replace(busy_session, latest=busy_session.repository.experts[0].id)) == shown
+    first = busy_session.repository.experts[0].id
+    others = [actions.switch(open_editor, busy_session, first), actions.remove(open_editor, busy_session, first), ask()]
+    assert len({shown, *map(revision_of, others)}) == 4
