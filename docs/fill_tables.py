@@ -84,7 +84,7 @@ def editors_table() -> str:
     counts = [run["edits"] for run in report["results"][0]["runs"]]
     most = f"{counts[-1]:,}"
     head = ["editor", f"Rel at {counts[0]}", *(f"average at {count:,}" for count in counts)]
-    head += [f"M-Loc at {most}", f"hard locality at {most}", "seconds an edit", "bytes an edit", "an answer, times"]
+    head += [f"M-Loc at {most}", f"hard locality at {most}", "seconds an edit", "bytes an edit", "answer, edited : unedited"]
     rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
 
     def row(label: str, parts: list[dict[str, Any]], costs: list[str]) -> str:
