@@ -22,6 +22,7 @@ from liveedit.pictures import open_picture, read_picture
 from liveedit.types import Edit, InputError, LiveEditError
 
 MAX_ROWS = 500
+MAX_COUNTED = 10_000  # rows that are counted beyond those; a file may hold millions of short ones
 MAX_BYTES = 8 * 2**20  # of a file of rows
 MAX_PARTS = 100_000  # lists and objects of a JSON file, each of which takes hundreds of bytes in memory
 MAX_SIDE = 512  # pixels: what a vision tower sees of a picture
@@ -45,10 +46,11 @@ class Refusal:
 
 @dataclass
 class Bulk:
-    """The edits of a file with their row numbers, and the rows that were refused."""
+    """The edits of a file with their row numbers, the rows that were refused, and how many there are beyond the limit (as far as counted)."""
 
     edits: list[tuple[int, Edit]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    beyond: int = 0
 
 
 def read_bulk(
@@ -116,15 +118,13 @@ class _Pictures:
 
 
 def _collect(rows: Iterator[dict[str, str]], pictures: _Pictures, check: Callable[[Edit], None] | None) -> Bulk:
-    bulk = Bulk()
-    listed = list(islice(rows, MAX_ROWS + 1))
+    listed = list(islice(rows, MAX_ROWS))
+    bulk = Bulk(beyond=sum(1 for _ in islice(rows, MAX_COUNTED)))
     pictures.expect(len({row["image"] for row in listed} - {""}))
     answers: dict[tuple[str, str], tuple[int, str]] = {}
     for number, row in enumerate(listed, 1):
         text = " | ".join(row[name] for name in COLUMNS)[:120]
         try:
-            if number > MAX_ROWS:
-                raise InputError(f"only the first {MAX_ROWS} rows are taken")
             edit = Edit(pictures.get(row["image"]), row["prompt"], row["target"])
             if not edit.prompt or not edit.target:
                 raise InputError("the question is empty" if not edit.prompt else "the new answer is empty")

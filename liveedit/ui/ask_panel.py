@@ -68,6 +68,7 @@ def wire_ask_panel(wiring: Wiring, panel: AskPanel, picture: gr.Image, edit_prom
         [panel.button.click, panel.question.submit], on_ask, [wiring.session, picture, panel.question],
         [*wiring.shown, edit_prompt], **wiring.queued(show_progress="hidden"),
     )  # fmt: skip
+    asked.failure(answers_html, wiring.session, panel.answers, **QUICK)
     wiring.and_then(asked)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from liveedit.data.bulk import MAX_ROWS, Bulk, read_bulk
+from liveedit.data.bulk import MAX_COUNTED, MAX_ROWS, Bulk, read_bulk
 from liveedit.types import Edit, InputError
 from liveedit.ui import session as actions
 from liveedit.ui.markup import block, escape, sentence, shorten, thumbnail
@@ -97,15 +97,20 @@ def preview_html(bulk: Bulk) -> str:
     refused = "".join(
         f"<li><b>Row {r.number}</b> {escape(shorten(r.text, 60))}<br>{escape(sentence(r.reason))}</li>" for r in bulk.refused
     )
+    if bulk.beyond:
+        last = "the last" if bulk.beyond == MAX_COUNTED else MAX_ROWS + bulk.beyond
+        which = f"Row {last}" if bulk.beyond == 1 else f"Rows {MAX_ROWS + 1} to {last}"
+        refused += f"<li><b>{which}</b><br>Only the first {MAX_ROWS} rows are taken.</li>"
     listed = f'<div class="check failed" role="status">{escape(_refused(bulk))}<ul class="refused">{refused}</ul></div>' if refused else ""
     return listed + table
 
 
 def _refused(bulk: Bulk) -> str:
-    count = len(bulk.refused)
+    count = len(bulk.refused) + bulk.beyond
     if not count:
         return "No row was refused."
-    return "1 row was refused:" if count == 1 else f"{count} rows were refused:"
+    many = f"More than {count:,}" if bulk.beyond == MAX_COUNTED else f"{count:,}"
+    return "1 row was refused:" if count == 1 else f"{many} rows were refused:"
 
 
 def _row(number: int, edit: Edit) -> str:

@@ -26,8 +26,11 @@ class CardMap:
     note: str
 
 
-def card_html(session: Session, expert_id: str, heatmap: CardMap | None, without: bool) -> str:
-    """The edit with its pictures, the gates it met, and a button for the what-if."""
+def card_html(session: Session, expert_id: str, heatmap: CardMap | None, without: bool, trying: bool = False) -> str:
+    """The edit with its pictures, the gates it met in the real answer, and a button for the what-if.
+
+    While a what-if is on (``trying``), whose numbers stand in the row, the card says that its own are the real ones.
+    """
     edit, name = session.repository.get(expert_id).edit, session.name(expert_id)
     acted, said = outcome(session, expert_id)
     kind = {True: "took", False: "failed", None: ""}[acted]
@@ -44,9 +47,10 @@ def card_html(session: Session, expert_id: str, heatmap: CardMap | None, without
         )
     steps = "".join(_gate(gate) for gate in gates(session, expert_id))
     word = "Put back" if without else "Leave out"
+    real = '<p class="hint">In the real answer, without what you are trying:</p>' if trying else ""
     return (
         f'<section class="card" aria-label="{escape(name)} in full"><div class="pictures">{pictures}</div>'
-        f'<div class="words"><p class="check {kind}" role="status">{escape(said)}</p>'
+        f'<div class="words">{real}<p class="check {kind}" role="status">{escape(said)}</p>'
         f"<dl><dt>When asked</dt><dd>{escape(edit.prompt)}</dd><dt>It shall answer</dt><dd>{escape(edit.target)}</dd></dl>"
         f'<ol class="gates" aria-label="The gates between the edit and the answer">{steps}</ol>'
         f'<button type="button" class="quiet" data-action="without" data-item="{escape(expert_id)}" '

@@ -60,6 +60,11 @@ class Past:
         passed = len(trace.passed)
         return cls(prompt, picture, _key(image), thumbnail, short, shortened(trace), reason, edits, ids, passed)
 
+    @property
+    def key(self) -> str:
+        """A short name of what was asked, on which picture and under which edits: the history holds it once."""
+        return hashlib.sha256("\n".join((self.edits, self.picture_key, self.prompt)).encode()).hexdigest()[:16]
+
     def query(self) -> Query:
         """The question, with its picture opened."""
         if self.picture is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gradio as gr
 
-from liveedit.types import InputError
 from liveedit.ui import session as actions
 from liveedit.ui.history import Past, edits_digest
 from liveedit.ui.markup import block, escape, shorten, thumbnail
@@ -24,13 +23,12 @@ def wire_history_panel(wiring: Wiring, history: gr.HTML, picture: gr.Image, ques
 
     @told
     def on_reopen(state: Session, event: gr.EventData) -> Updates:
-        number = clicked(event)[1]
-        if not number.isdecimal():
-            raise InputError("this question is unknown: reload the page")
-        state = actions.reopen(wiring.editor, state, int(number))
+        # The list may have grown since it was drawn, so a question is known by what it is and not by its place.
+        wanted = clicked(event)[1]
+        number = next((i for i, past in enumerate(state.history) if past.key == wanted), len(state.history))
+        state = actions.reopen(wiring.editor, state, number)
         prompt = state.asked.query.prompt if state.asked else ""
-        shown = gr.update(value=state.picture, alt_text="The picture you asked about")
-        return {**wiring.view(state), picture: shown, question: prompt, edit_prompt: prompt}
+        return {**wiring.view(state), picture: state.picture, question: prompt, edit_prompt: prompt}
 
     opened = history.click(
         on_reopen, wiring.session, [*wiring.shown, picture, question, edit_prompt], **wiring.queued(show_progress="hidden")
@@ -43,7 +41,7 @@ def history_html(session: Session) -> str:
     if not session.history:
         return ""
     now = edits_digest(session.repository)
-    rows = "".join(_row(number, past, past.edits == now) for number, past in enumerate(session.history))
+    rows = "".join(_row(past, past.edits == now) for past in session.history)
     count = len(session.history)
     kept = " (older ones are no longer kept)" if session.forgotten else ""
     return (
@@ -52,7 +50,7 @@ def history_html(session: Session) -> str:
     )
 
 
-def _row(number: int, past: Past, current: bool) -> str:
+def _row(past: Past, current: bool) -> str:
     base, edited = past.comparison.base.answer.text, past.comparison.edited.answer.text
     said = escape(shorten(base, 40)) or "(no words)"
     if edited != base:
@@ -60,7 +58,7 @@ def _row(number: int, past: Past, current: bool) -> str:
     picture = thumbnail(past.thumbnail, "") if past.thumbnail else '<span class="thumb none" aria-hidden="true">Aa</span>'
     note = "" if current else '<span class="then">other edits</span>'
     return (
-        f'<li><button type="button" data-action="reopen" data-item="{number}" title="Open this question as it was">{picture}'
+        f'<li><button type="button" data-action="reopen" data-item="{past.key}" title="Open this question as it was">{picture}'
         f'<span class="what"><span class="prompt">{escape(shorten(past.prompt, 80))}</span>'
         f"<span>{said}</span></span>{note}</button></li>"
     )

@@ -40,7 +40,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "relative": ("Relative", "The edit's share among those that passed: a softmax over their prompt similarities."),
     "weight": (
         "Weight",
-        "Absolute times relative, the final weight: the edit's residual is added to the model's states this many times.",
+        "Absolute times relative, the final weight: the edit's residual is added to the model's states this many times. "
+        "A scale that a what-if or a file of edits sets is a factor of it, too.",
     ),
 }  # fmt: skip
 DIGITS = {"absolute": 2, "relative": 2, "weight": 2}
@@ -133,8 +134,11 @@ def ledger_html(
     text: str = "",
     passed_only: bool = False,
     heatmaps: Mapping[str, CardMap] | None = None,
+    trying: bool = False,
 ) -> str:
     """One page of the ledger as a table; ``heatmaps`` are the maps by edit id, for the row that is open.
+
+    ``trying`` says that ``trace`` is a what-if's, and not that of the answer.
 
     Roles are spelled out because the narrow layout shows rows as cards, which would lose them.
     """
@@ -149,7 +153,7 @@ def ledger_html(
         asked = " passed" if passed_only else ""
         what = f" with “{escape(shorten(text, 40))}” in it" if text.strip() else ""
         return f'<p class="empty" role="status">None of {_edits(total)}{asked}{what}.</p>'
-    body = "".join(_row_html(session, row, view, (heatmaps or {}).get(row.expert.id)) for row in shown)
+    body = "".join(_row_html(session, row, view, (heatmaps or {}).get(row.expert.id), trying) for row in shown)
     heads = "".join(_head(key, view) for key in COLUMNS)
     return (
         f'<table class="ledger" role="table"><caption>{_edits(total).capitalize()} and what routing decided for each'
@@ -210,7 +214,7 @@ def _state(row: Row, view: LedgerView) -> str:
     return "passed" if row.trace.passed else "stopped"
 
 
-def _row_html(session: Session, row: Row, view: LedgerView, heatmap: CardMap | None) -> str:
+def _row_html(session: Session, row: Row, view: LedgerView, heatmap: CardMap | None, trying: bool) -> str:
     """A row of numbers; opened, the edit follows in a row of its own."""
     expert, state, item = row.expert, _state(row, view), escape(row.expert.id)
     opened = view.opened == expert.id
@@ -231,7 +235,7 @@ def _row_html(session: Session, row: Row, view: LedgerView, heatmap: CardMap | N
         f"{what}{cells}</tr>"
     )
     if opened:
-        card = card_html(session, expert.id, heatmap, expert.id in view.without)
+        card = card_html(session, expert.id, heatmap, expert.id in view.without, trying)
         html += f'<tr role="row" class="detail"><td role="cell" colspan="{len(COLUMNS)}">{card}</td></tr>'
     return html
 

@@ -116,7 +116,7 @@ def wire_ledger_panel(wiring: Wiring, panel: LedgerPanel) -> None:
         answer = last[1] if last is not None and last[0] == what_if else None
         return {
             panel.banner: what_if_html(state, what_if, trace, answer),
-            panel.ledger: ledger_html(state, trace, at, str(text or ""), bool(passed_only), found),
+            panel.ledger: ledger_html(state, trace, at, str(text or ""), bool(passed_only), found, not what_if.real),
         }
 
     shown = [*settings, *filters, heatmaps, tried]

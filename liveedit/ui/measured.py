@@ -28,6 +28,7 @@ UNEDITED = "unedited model"
 # An editor looks the same in every plot, whatever else is in it; LiveEdit has the star, which is number 6.
 NAMES = [label for name, label in LABELS.items() if name not in ("liveedit", "unedited")]
 LOOKS = {label: number for number, label in enumerate([*NAMES[:6], LABELS["liveedit"], *NAMES[6:]])}
+INTERVALS = "Bands and brackets are 95 % bootstrap intervals: so far may the mean of the tested edits lie from that of all."
 ABSENT = (
     "The results lie in docs/results of the source tree, and this installation has none: "
     "`python -m liveedit lifelong` measures them."
@@ -136,7 +137,11 @@ def _group_html(group: Group) -> str:
     counts = sorted({point[0] for e in editors for points in e.points.values() for point in points})
     if len(counts) == 1:
         # A single number of edits makes no curve.
-        return f'<section class="measured"><h3>{escape(group.title)}</h3>{_table(editors, counts)}</section>'
+        meanings = "; ".join(f"<b>{title}</b> {meaning}" for title, meaning in METRICS.values())
+        return (
+            f'<section class="measured"><h3>{escape(group.title)}</h3><p class="hint">In percent. {meanings}. {INTERVALS}</p>'
+            f"{_table(editors, counts)}</section>"
+        )
     looks = _looks([e.label for e in editors])
     plots = "".join(
         f"<figure><figcaption><b>{title}</b> <span>{meaning}</span></figcaption>"
@@ -146,7 +151,8 @@ def _group_html(group: Group) -> str:
     )
     legend = "".join(f"<li>{swatch(looks[e.label])}{escape(e.label)}</li>" for e in editors)
     return (
-        f'<section class="measured"><h3>{escape(group.title)}</h3><ul class="map-legend">{legend}</ul>'
+        f'<section class="measured"><h3>{escape(group.title)}</h3><p class="hint">In percent, over the number of edits. '
+        f'{INTERVALS}</p><ul class="map-legend">{legend}</ul>'
         f'<div class="curves">{plots}</div><details class="twin"><summary>The curves as a table</summary>'
         f"{_table(editors, counts)}</details></section>"
     )

@@ -71,7 +71,7 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> Vis
         with gr.Column(elem_id="ledger-panel"):
             ledger = build_ledger_panel(wiring)
         with gr.Column(elem_id="compare-panel"):
-            compare = build_compare_panel(editor.backbone, checkpoints, assets.parent / "docs" / "results")
+            compare = build_compare_panel(wiring, checkpoints, assets.parent / "docs" / "results")
 
         # Events come after all panels: an action's outputs are what all of them show.
         wire_picture_panel(wiring, picture, ask, edit.prompt)

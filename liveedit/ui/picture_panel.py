@@ -17,6 +17,8 @@ from liveedit.ui.session import Session
 from liveedit.ui.wiring import QUICK, Updates, Upload, Wiring, chosen, told
 from liveedit.world.examples import Example
 
+ALT = "The picture you ask about"
+
 
 @dataclass(frozen=True)
 class PicturePanel:
@@ -40,7 +42,7 @@ def build_picture_panel(wiring: Wiring) -> PicturePanel:
         height=250,
         buttons=[],
         elem_id="picture",
-        alt_text="The picture you ask about",
+        alt_text=ALT,
         # The words that screen readers are given for this box, whatever stands here.
         placeholder="Drop an image file here to upload",
     )
@@ -50,18 +52,23 @@ def build_picture_panel(wiring: Wiring) -> PicturePanel:
 def wire_picture_panel(wiring: Wiring, panel: PicturePanel, ask: AskPanel, edit_prompt: gr.Textbox) -> None:
     """Examples fill the picture and both questions; a new picture is checked at once."""
 
+    alts = {open_picture(wiring.assets / example.file).tobytes(): example.alt for example in wiring.examples}
+
     @told
     def on_picture(state: Session, upload: Upload) -> Updates:
-        """Check an upload at once, and clear what was said about the picture before."""
+        """Check an upload at once, describe it, and clear what was said about the picture before."""
         changed = actions.with_picture(state, uploaded_path(upload))
+        alt = alts.get(changed.picture.tobytes(), ALT) if changed.picture is not None else ALT
+        described = {panel.picture: gr.update(alt_text=alt)}
         # A picture that the page itself put there keeps its answers and all that followed them.
-        return {wiring.session: changed} if changed.asked is state.asked else wiring.view(changed)
+        kept = changed.asked is state.asked
+        return {**({wiring.session: changed} if kept else wiring.view(changed)), **described}
 
     @told
     def on_example(event: gr.EventData) -> Updates:
         example = wiring.examples[chosen(event, len(wiring.examples))]
         return {
-            panel.picture: gr.update(value=open_picture(wiring.assets / example.file), alt_text=example.alt),
+            panel.picture: open_picture(wiring.assets / example.file),
             ask.suggestions: suggestions_html(example.questions),
             ask.question: example.questions[0],
             edit_prompt: example.questions[0],
@@ -69,7 +76,7 @@ def wire_picture_panel(wiring: Wiring, panel: PicturePanel, ask: AskPanel, edit_
 
     panel.examples.click(on_example, None, [panel.picture, ask.suggestions, ask.question, edit_prompt], **QUICK)
     panel.picture.change(
-        on_picture, [wiring.session, panel.picture], wiring.shown, **wiring.queued(show_progress="hidden")
+        on_picture, [wiring.session, panel.picture], [*wiring.shown, panel.picture], **wiring.queued(show_progress="hidden")
     ).failure(lambda: None, None, panel.picture, **QUICK)
 
 

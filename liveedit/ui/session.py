@@ -160,6 +160,8 @@ def show(session: Session, image: Image) -> Session:
 def ask(editor: LiveEdit, session: Session, prompt: str) -> Iterator[Pending | Session]:
     """Ask about the session's picture (or about none): both answers as they come, and at last the new session."""
     query = Query(session.picture, prompt.strip())
+    # What is refused is refused before anything is shown in place of the last answers.
+    editor.backbone.check_prompt(query.prompt)
     base: Said | None = None
     edited: Said | None = None
     yield Pending(query)

@@ -80,7 +80,7 @@ def wire_tour_panel(
         return {
             **wiring.view(there),
             tour: tour_html(number),
-            picture: gr.update(value=there.picture, alt_text=examples[step.example].alt),
+            picture: there.picture,
             ask.question: step.prompt,
             ask.suggestions: suggestions_html(examples[step.example].questions),
             edit.prompt: PROMPT,

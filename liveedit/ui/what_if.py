@@ -97,10 +97,14 @@ def what_if_html(session: Session, what_if: WhatIf, trace: RoutingTrace | None, 
         said = "Ask a question with a picture, and it is routed with these settings."
     else:
         passed, really = len(trace.passed), asked.passed
-        said = f"{passed} of {len(trace.experts)} edits would pass; really {really} did."
+        when = "really" if asked.past is None else "under the edits of then"
+        said = f"{passed} of {len(trace.experts)} edits would pass; {when} {really} did."
     if answer is not None and asked is not None:
         same = answer.text == asked.edited.text
-        really_said = "as it really does" if same else f"really it says {quoted(asked.edited.text)}"
+        if asked.past is not None:
+            really_said = "as it did under the edits of then" if same else f"under the edits of then it said {quoted(asked.edited.text)}"
+        else:
+            really_said = "as it really does" if same else f"really it says {quoted(asked.edited.text)}"
         said += f" The model would answer {quoted(answer.text)}; {really_said}."
     chips = "".join(
         f'<button type="button" data-action="without" data-item="{escape(e.id)}">Put back {escape(session.name(e.id))}</button>'

@@ -36,10 +36,10 @@ def why(session: Session) -> str:
     asked = session.asked
     if asked is None:
         return "Ask a question, and this part shows which edits were routed and why."
+    if asked.past is not None:
+        return f"When this was asked: {asked.reason}" if asked.reason else _why_then(session, asked)
     if asked.reason:
         return asked.reason
-    if asked.past is not None:
-        return _why_then(session, asked)
     count, passed = len(asked.trace.experts), asked.trace.passed
     if passed:
         first = passed[0]

@@ -119,9 +119,9 @@ def test_rows_have_a_limit_and_many_pictures_are_kept_smaller(tmp_path: Path, mo
     path = packed(tmp_path / "edits.zip", {"rows.json": table(rows), "red.png": png("red"), "blue.png": png("blue")})
     found = read_bulk(path)
     assert [e.target for _, e in found.edits] == ["red", "blue"]
-    # Three pictures are asked for, ten pixels a side each.
-    assert [e.image.size for _, e in found.edits] == [(10, 10)] * 2
-    assert [(r.number, r.reason) for r in found.refused] == [(3, "only the first 2 rows are taken")]
+    # Two pictures are asked for, of 150 pixels each.
+    assert [e.image.size for _, e in found.edits] == [(12, 12)] * 2
+    assert not found.refused and found.beyond == 2
 
 
 @pytest.mark.parametrize(("name", "content"), [("rows.csv", "image,prompt,target\n" + "a,b,c\n" * 200_000), ("rows.csv", "a\n" * 2**22)])
@@ -132,7 +132,7 @@ def test_rows_beyond_the_limit_are_not_kept(tmp_path: Path, name: str, content: 
     found = read_bulk(path, SHOWN)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(found.refused) == bulks.MAX_ROWS + 1
+    assert (len(found.refused), found.beyond) == (bulks.MAX_ROWS, bulks.MAX_COUNTED)
     assert peak < 60_000_000  # The text itself takes a few times its bytes; a dictionary for each row took a gigabyte.
 
 

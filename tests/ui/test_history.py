@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -198,3 +199,11 @@ def test_pending_answers_are_shown_as_far_as_they_came(open_editor: LiveEdit, st
     assert isinstance(first, Pending) and isinstance(second, Pending)
     assert ">…</p>" in pending_html(first)
     assert "&lt;b&gt;" in pending_html(second)
+
+
+def test_a_question_is_known_by_what_it_is_and_not_by_its_place(open_editor: LiveEdit, start: Session) -> None:
+    (name,) = re.findall('data-item="([^"]+)"', history_html(start))
+    *_, later = actions.ask(open_editor, start, "And now?")
+    assert isinstance(later, Session)
+    assert re.findall('data-item="([^"]+)"', history_html(later))[1] == name == later.history[1].key
+    assert len({past.key for past in later.history}) == len(later.history) == 2

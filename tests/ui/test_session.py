@@ -47,6 +47,14 @@ class PretendEditor:
     weights: dict[str, float] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
+    @property
+    def backbone(self) -> PretendEditor:
+        return self
+
+    def check_prompt(self, prompt: str) -> None:
+        if not prompt:
+            raise InputError("the question is empty: type a question")
+
     def edit(self, repository: ExpertRepository, edits: Sequence[Edit]) -> list[str]:
         for edit in edits:
             if not edit.target:

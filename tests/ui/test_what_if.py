@@ -12,9 +12,11 @@ import pytest
 from liveedit.editors import LiveEdit
 from liveedit.types import InputError
 from liveedit.ui import session as actions
+from liveedit.ui.history import edits_digest
+from liveedit.ui.ledger import LedgerView, ledger_html
 from liveedit.ui.ledger_panel import revision_of
 from liveedit.ui.session import Session
-from liveedit.ui.what_if import WhatIf, answered, routed
+from liveedit.ui.what_if import WhatIf, answered, routed, what_if_html
 
 
 @contextmanager
@@ -152,3 +154,23 @@ def test_what_is_tried_is_taken_back_by_other_edits_and_questions_alone(
     first = busy_session.repository.experts[0].id
     others = [actions.switch(open_editor, busy_session, first), actions.remove(open_editor, busy_session, first), ask()]
     assert len({shown, *map(revision_of, others)}) == 4
+
+
+def test_an_open_edit_says_while_something_is_tried_that_its_gates_are_the_real_answer_s(
+    open_editor: LiveEdit, busy_session: Session
+) -> None:
+    view = LedgerView(opened=busy_session.repository.experts[0].id)
+    trace = routed(open_editor, busy_session, WhatIf(margin_shift=-20.0))
+    assert "In the real answer" in ledger_html(busy_session, trace, view, trying=True)
+    assert "In the real answer" not in ledger_html(busy_session, trace, view)
+
+
+def test_of_a_reopened_question_a_what_if_speaks_of_the_edits_of_then(
+    open_editor: LiveEdit, busy_session: Session
+) -> None:
+    gone = actions.remove(open_editor, actions.remembering(busy_session), busy_session.repository.experts[0].id)
+    number = next(i for i, past in enumerate(gone.history) if past.edits != edits_digest(gone.repository))
+    then, what_if = actions.reopen(open_editor, gone, number), WhatIf(margin_shift=-20.0)
+    said = what_if_html(then, what_if, routed(open_editor, then, what_if), None)
+    assert "5 of 5 edits would pass; under the edits of then 6 did." in said
+    assert "really" not in said
