@@ -48,18 +48,6 @@ class BaselineTrainingConfig:
 
 
 @dataclass(frozen=True)
-class ScopeTrainingConfig(BaselineTrainingConfig):
-    """How an editor is trained that finds a question's edit by its words."""
-
-    memory: int = option(0, "recent edits whose prompts join the rivals of a question's edit")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.memory < 0:
-            raise ConfigError(f"memory is {self.memory}: it must not be negative")
-
-
-@dataclass(frozen=True)
 class TrainedKind:
     """A baseline that is trained: its configurations, their presets, and the module that trains it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from liveedit.config import option
-from liveedit.configs.base import ScopeTrainingConfig, TrainedKind
+from liveedit.configs.base import BaselineTrainingConfig, TrainedKind
 from liveedit.types import ConfigError
 
 
@@ -34,11 +34,11 @@ class SeracConfig:
 
 
 # As large as BERT-base and OPT-125M, which the paper takes; both are trained from scratch here.
-PAPER = (SeracConfig(), ScopeTrainingConfig(steps=200_000, batch=8, learning_rate=1e-4, final_rate=1.0))
+PAPER = (SeracConfig(), BaselineTrainingConfig(steps=200_000, batch=8, learning_rate=1e-4, final_rate=1.0))
 EMBEDDED = (
     SeracConfig(scope_layers=2, scope_width=128, answer_layers=6, answer_width=0),
-    ScopeTrainingConfig(
-        steps=400, batch=32, learning_rate=7e-4, final_rate=0.05, warmup=20, mixed_precision="bf16", save_every=50, memory=1024
+    BaselineTrainingConfig(
+        steps=200, batch=32, learning_rate=7e-4, final_rate=0.05, warmup=20, mixed_precision="bf16", save_every=50
     ),
 )
-SERAC = TrainedKind(SeracConfig, ScopeTrainingConfig, {"paper": PAPER, "embedded": EMBEDDED}, "liveedit.training.serac")
+SERAC = TrainedKind(SeracConfig, BaselineTrainingConfig, {"paper": PAPER, "embedded": EMBEDDED}, "liveedit.training.serac")

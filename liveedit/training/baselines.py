@@ -107,8 +107,6 @@ def train_baseline(
     if state:
         check_settings(state, settings, run, (name,))
         trainee.modules.load_state_dict(state["modules"])
-        if trainee.memory is not None:
-            trainee.memory.load_state_dict(state["memory"][share.rank], share.device)
         clock.after(state)
     trainee.modules.to(share.device)
     total = config.steps * config.accumulation * share.count

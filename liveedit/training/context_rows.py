@@ -12,9 +12,7 @@ from liveedit.backbones.batch import PictureInputs
 from liveedit.backbones.split import seen_pictures
 from liveedit.editors.context import insert, place, starts_of
 from liveedit.editors.pooled import scope_loss
-from liveedit.editors.text_scope import TextScope
 from liveedit.hooks import replace_output
-from liveedit.training.crowd import FeatureMemory
 from liveedit.training.editor_samples import NEAR_MISS, EditorBatch, Pairs
 
 
@@ -123,31 +121,19 @@ def _longest_answer(encoded: EncodedBatch) -> int:
 
 
 def text_scope_loss(
-    scope: TextScope, texts: EncodedBatch, pairs: Pairs, memory: FeatureMemory
+    similarity: torch.Tensor, threshold: torch.Tensor, pairs: Pairs
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The scope loss of editors that read text alone, a scalar, and figures for the curve.
 
-    ``texts`` are the edits' prompts, their rewordings and the locality questions, B each; rewordings and questions
-    are compared with the prompts and, in training, with those that ``memory`` holds. Prompts of one meaning belong
-    together and all others do not; a locality question that means what some edit asks is in its scope as far as text
-    can tell, and is left out.
+    ``similarity`` [2B, B] of rewordings (first B) and of locality questions to the edits' prompts. Prompts of one
+    meaning belong together and all others do not; a locality question that means what some edit asks is in its
+    scope as far as text can tell, and is left out.
     """
     count = len(pairs.contents)
-    vectors = scope.vectors(texts)
-    meanings = [frozenset({"\n".join(meaning)}) for meaning in pairs.meanings]
-    known, others = vectors[:count], ~pairs.same_meaning[:, :count]
-    if scope.training and memory.features:
-        known = torch.cat([known, torch.stack(memory.features)])
-        others = torch.cat([others, memory.unrelated(meanings).to(others.device)], 1)
-    with torch.autocast(vectors.device.type, enabled=False):
-        similarity = scope.similarity(vectors[count:].float(), known.float())
-    own = torch.eye(2 * count, similarity.shape[1], dtype=torch.bool, device=similarity.device)
-    own[count:] = False
-    rivals = others & ~own
-    threshold = scope.threshold
+    diagonal = torch.eye(count, dtype=torch.bool, device=similarity.device)
+    own = torch.cat([diagonal, torch.zeros_like(diagonal)])
+    rivals = ~pairs.same_meaning[:, :count] & ~own
     losses = scope_loss(similarity, threshold.expand(2 * count), own, rivals)
-    if scope.training:
-        memory.add(vectors[:count], meanings[:count])
     strange = rivals[count:].all(1)
     counted = torch.cat([torch.ones_like(strange), strange])
     alone = (similarity.amax(1) <= threshold)[count:][strange].float()

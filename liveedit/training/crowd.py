@@ -14,7 +14,7 @@ import torch
 
 
 class FeatureMemory:
-    """The features of recent edits (detached), and what they are about: what a picture shows, or a prompt means.
+    """The visual features of recent edits (detached), and what their pictures showed.
 
     Each process remembers its own batches; nothing is exchanged.
     """
@@ -40,5 +40,5 @@ class FeatureMemory:
         self.contents = [frozenset(c) for c in state["contents"]]
 
     def unrelated(self, contents: Sequence[frozenset[str]]) -> torch.Tensor:
-        """Bool [B, M]: which remembered edits share nothing with each of the given contents."""
+        """Bool [B, M]: which remembered edits share nothing with each of the given pictures."""
         return torch.tensor([[a.isdisjoint(b) for b in self.contents] for a in contents])

@@ -13,23 +13,19 @@ from pathlib import Path
 import torch
 
 from liveedit.backbones import Backbone
-from liveedit.configs.base import ScopeTrainingConfig
+from liveedit.configs import BaselineTrainingConfig
 from liveedit.configs.lte import LteConfig
 from liveedit.editors.lte import Lte, joined, new_modules, prefix_of
 from liveedit.losses import answer_loss, locality_loss, mean_by_row
 from liveedit.training.baselines import Trainee
 from liveedit.training.context_rows import answer_logits, rows_of, text_rows, text_scope_loss
-from liveedit.training.crowd import FeatureMemory
 from liveedit.training.editor_samples import NEAR_MISS, EditorBatch
 
 
 class LteTrainee(Trainee):
     """LTE in training."""
 
-    memory: FeatureMemory
-
-    def __init__(self, backbone: Backbone, config: LteConfig, training: ScopeTrainingConfig) -> None:
-        self.memory = FeatureMemory(training.memory)
+    def __init__(self, backbone: Backbone, config: LteConfig, training: BaselineTrainingConfig) -> None:
         self.backbone, self.config = backbone, config
         self.tuned, self.lte = new_modules(backbone, config)
         super().__init__(self.lte, training.seed)
@@ -81,13 +77,17 @@ class LteTrainee(Trainee):
         """Rewordings against prompts: those of the same meaning belong together, all others do not."""
         count = len(batch.pairs.contents)
         texts = text_rows(self.backbone, batch, [*range(2 * count), *range(3 * count, 4 * count)])
-        return text_scope_loss(self.lte.retriever, texts, batch.pairs, self.memory)
+        retriever = self.lte.retriever
+        vectors = retriever.vectors(texts)
+        with torch.autocast(vectors.device.type, enabled=False):
+            similarity = retriever.similarity(vectors[count:].float(), vectors[:count].float())
+        return text_scope_loss(similarity, retriever.threshold, batch.pairs)
 
     def save(self, out: Path) -> None:
         """Write the trained editor."""
         Lte(self.backbone, self.config, (self.tuned, self.lte)).save_pretrained(out)
 
 
-def build(backbone: Backbone, architecture: LteConfig, training: ScopeTrainingConfig) -> LteTrainee:
+def build(backbone: Backbone, architecture: LteConfig, training: BaselineTrainingConfig) -> LteTrainee:
     """LTE, untrained."""
     return LteTrainee(backbone, architecture, training)

@@ -8,14 +8,13 @@ from pathlib import Path
 import torch
 
 from liveedit.backbones import Backbone
-from liveedit.configs.base import ScopeTrainingConfig
+from liveedit.configs import BaselineTrainingConfig
 from liveedit.configs.serac import SeracConfig
 from liveedit.editors.context import insert
 from liveedit.editors.serac import Serac, prefix_of
 from liveedit.losses import answer_loss
 from liveedit.training.baselines import Trainee
 from liveedit.training.context_rows import text_logits, text_rows, text_scope_loss
-from liveedit.training.crowd import FeatureMemory
 from liveedit.training.editor_samples import EditorBatch
 
 
@@ -23,11 +22,9 @@ class SeracTrainee(Trainee):
     """SERAC in training; it never looks at a picture."""
 
     pictures = False
-    memory: FeatureMemory
 
-    def __init__(self, backbone: Backbone, config: SeracConfig, training: ScopeTrainingConfig) -> None:
+    def __init__(self, backbone: Backbone, config: SeracConfig, training: BaselineTrainingConfig) -> None:
         self.editor, self.backbone = Serac(backbone, config), backbone
-        self.memory = FeatureMemory(training.memory)
         super().__init__(self.editor.modules, training.seed)
 
     def loss(self, batch: EditorBatch, rng: random.Random) -> tuple[torch.Tensor, dict[str, float]]:
@@ -38,7 +35,11 @@ class SeracTrainee(Trainee):
         logits, gold, number = text_logits(self.editor.counterfactual, insert(self.backbone, asked, prefixes))
         losses = answer_loss(logits, gold, number, count)
         texts = text_rows(self.backbone, batch, [*range(2 * count), *range(3 * count, 4 * count)])
-        found, seen = text_scope_loss(self.editor.modules.scope, texts, batch.pairs, self.memory)
+        scope = self.editor.modules.scope
+        vectors = scope.vectors(texts)
+        with torch.autocast(vectors.device.type, enabled=False):
+            similarity = scope.similarity(vectors[count:].float(), vectors[:count].float())
+        found, seen = text_scope_loss(similarity, scope.threshold, batch.pairs)
         right = (logits.argmax(-1) == gold).float()
         return losses.mean() + found, {
             "editing": float(losses.mean().detach()),
@@ -56,6 +57,6 @@ class SeracTrainee(Trainee):
         self.editor.save_pretrained(out)
 
 
-def build(backbone: Backbone, architecture: SeracConfig, training: ScopeTrainingConfig) -> SeracTrainee:
+def build(backbone: Backbone, architecture: SeracConfig, training: BaselineTrainingConfig) -> SeracTrainee:
     """SERAC, untrained."""
     return SeracTrainee(backbone, architecture, training)

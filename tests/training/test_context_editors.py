@@ -16,7 +16,6 @@ import torch
 from liveedit.backbones import Backbone
 from liveedit.cli import main
 from liveedit.configs import TRAINED
-from liveedit.configs.base import ScopeTrainingConfig
 from liveedit.configs.lte import LteConfig
 from liveedit.configs.recipe import RecipeConfig, RecipeTrainingConfig
 from liveedit.configs.retrieval import RetrievalConfig
@@ -49,7 +48,7 @@ def batch(lively_backbone: Backbone) -> EditorBatch:
 @pytest.mark.parametrize("name", SMALL)
 def test_a_batch_is_learned(name: str, lively_backbone: Backbone, batch: EditorBatch) -> None:
     torch.manual_seed(0)
-    training = RecipeTrainingConfig(locality_weight=0.1) if name == "recipe" else TRAINED[name].training()
+    training = RecipeTrainingConfig(locality_weight=0.1)
     trainee = import_module(TRAINED[name].module).build(lively_backbone, SMALL[name], training)
     trainee.modules.train().requires_grad_(True)
     optimizer = torch.optim.Adam(trainee.modules.parameters(), lr=1e-2)
@@ -65,28 +64,6 @@ def test_a_batch_is_learned(name: str, lively_backbone: Backbone, batch: EditorB
     assert not any(p.grad is not None for p in lively_backbone.model.parameters())
     for parameter in trainee.modules.parameters():
         assert parameter.grad is not None
-
-
-@pytest.mark.parametrize("name", ["lte", "serac"])
-def test_remembered_prompts_join_the_rivals_of_a_question(
-    name: str, lively_backbone: Backbone, batch: EditorBatch
-) -> None:
-    torch.manual_seed(0)
-    training = ScopeTrainingConfig(memory=8)
-    trainee = import_module(TRAINED[name].module).build(lively_backbone, SMALL[name], training)
-    trainee.modules.train()
-    _, alone = trainee.loss(batch, random.Random(0))
-    assert len(trainee.memory.features) == len(batch.pairs.contents) == 6
-    # What is remembered means the same as the batch's own prompts: only other edits' prompts are rivals.
-    _, again = trainee.loss(batch, random.Random(0))
-    assert again["retrieval"] > alone["retrieval"]
-    trainee.memory.contents = [batch.pairs.contents[0]] * 8  # no prompt means that: all are rivals
-    _, crowded = trainee.loss(batch, random.Random(0))
-    assert crowded["retrieval"] > again["retrieval"]
-    assert len(trainee.memory.features) == 8
-    trainee.modules.eval()
-    _, judged = trainee.loss(batch, random.Random(0))
-    assert judged["retrieval"] == pytest.approx(alone["retrieval"], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["recipe", "retrieval"])
@@ -155,7 +132,7 @@ def test_lte_learns_with_as_many_edits_before_a_question_as_it_retrieves(
 ) -> None:
     count = len(batch.pairs.contents)
     single, several = (
-        LteTrainee(lively_backbone, replace(SMALL["lte"], retrieved=n), ScopeTrainingConfig()) for n in (1, 3)
+        LteTrainee(lively_backbone, replace(SMALL["lte"], retrieved=n), RecipeTrainingConfig()) for n in (1, 3)
     )
     prefixes = [single.prefix(batch, i) for i in range(count)]
     untouched = random.Random(0)
