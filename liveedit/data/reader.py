@@ -18,7 +18,7 @@ class Reading:
     """Samples, and how they were chosen.
 
     The file has ``rows`` samples, ``in_subset`` of them in the subset; ``dropped`` of these were left out for a
-    missing picture. With a limit, only what lies before its last sample is looked up.
+    missing picture, whatever the limit.
     """
 
     samples: list[Sample]
@@ -49,8 +49,9 @@ def read_benchmark(
     training: str | Path | None = None,
     allow_missing: bool = False,
 ) -> Reading:
-    """Read the first ``limit`` samples of a subset (all without one); pictures are only checked to exist.
+    """Read the first ``limit`` samples of a subset (all without one); the whole file is checked, whatever the limit.
 
+    Every row's keys and answers are looked at, and whether the pictures of the subset's rows exist; none is opened.
     ``training`` is the training file that a subset of :data:`~liveedit.data.leaks.SUBSETS` is computed from. With
     ``allow_missing`` samples without all their pictures are left out and counted.
 
@@ -65,10 +66,8 @@ def read_benchmark(
     samples: list[Sample] = []
     problems: list[str] = []
     missing: dict[str, None] = {}
-    refused = dropped = 0
+    dropped = 0
     for number, row in enumerate(rows):
-        if limit is not None and len(samples) + refused >= limit:
-            break
         found = problems_of(row)
         if not found and not belongs(row):
             continue
@@ -77,11 +76,10 @@ def read_benchmark(
         if absent and allow_missing:
             dropped += 1
         elif found or absent:
-            refused += 1
             missing.update(dict.fromkeys(absent))
             found += [f"the picture {benchmark.expected(root, name)} does not exist" for name in absent]
             problems += [f"sample {number}: {problem}" for problem in found]
-        else:
+        elif limit is None or len(samples) < limit:
             samples.append(sample_of(row, benchmark, {name: file for name, file in files.items() if file}))
     if problems:
         raise DataError(_refusal(benchmark, path, root, problems, list(missing)))

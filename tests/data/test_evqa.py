@@ -42,7 +42,6 @@ def test_prompts_carry_the_cue_once_and_text_questions_a_question_mark(tmp_path:
     assert sample.m_loc_q == "What sport is this? The answer is:"
     assert sample.loc == "nq question: who wrote it?"
     assert (sample.alt, sample.pred, sample.loc_ans, sample.m_loc_a) == ("2", "3", "Ann", "motocross")
-    assert sample.hard == ()
     assert sample.image.open().size == (8, 8)
     (again,) = read_evqa(write(tmp_path, [{**ROW, "loc": "who wrote it?"}]), tmp_path)
     assert again.loc == "who wrote it?"
@@ -56,12 +55,22 @@ def test_hard_probes_are_read(tmp_path: Path) -> None:
     )
 
 
-def test_limit_takes_the_first_rows_and_checks_only_them(tmp_path: Path) -> None:
-    path = write(tmp_path, [ROW, {**ROW, "src": "Second?"}, {"broken": 1}])
+def test_limit_takes_the_first_rows(tmp_path: Path) -> None:
+    path = write(tmp_path, [ROW, {**ROW, "src": "Second?"}, {**ROW, "src": "Third?"}])
     assert [s.src for s in read_evqa(path, tmp_path, 2)] == [
         "How many boats are there? The answer is:",
         "Second? The answer is:",
     ]
+
+
+@pytest.mark.parametrize("limit", [None, 2, 3])
+def test_a_file_is_checked_to_its_end_whatever_the_limit(tmp_path: Path, limit: int | None) -> None:
+    bad = [{**ROW, "alt": ""}, {**ROW, "m_loc": "none.png"}] * 10
+    with pytest.raises(DataError) as caught:
+        read_evqa(write(tmp_path, [ROW, ROW, *bad]), tmp_path, limit)
+    text = str(caught.value)
+    assert "has 20 problems (sample 2: alt is empty; sample 3: the picture " in text
+    assert "; and 10 more)" in text and "1 picture is missing" in text
 
 
 @pytest.mark.parametrize(

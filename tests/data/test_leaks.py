@@ -94,6 +94,18 @@ def test_a_broken_row_is_told_of_even_when_it_belongs_to_no_subset(publish: Publ
         read_benchmark(EVQA, root / "vqa_eval.json", root, subset="leak-free", training=root / "vqa_train.json")
 
 
+def test_only_a_subset_s_pictures_are_needed(publish: Publish, published_row: Row) -> None:
+    root = publish("vqa_train.json", [published_row("evqa", 100)])
+    rows = rows_of(published_row)
+    publish("vqa_eval.json", rows)
+    (root / rows[2]["image_rephrase"]).unlink()
+    chosen = {"subset": "unseen-locality", "training": root / "vqa_train.json", "limit": 1}
+    assert len(read_benchmark(EVQA, root / "vqa_eval.json", root, **chosen).samples) == 1
+    (root / rows[4]["image_rephrase"]).unlink()
+    with pytest.raises(DataError, match=r"has 1 problem \(sample 4: the picture"):
+        read_benchmark(EVQA, root / "vqa_eval.json", root, **chosen)
+
+
 def test_every_subset_is_explained() -> None:
     assert list(SUBSETS) == ["all", "unseen-images", "unseen-locality", "leak-free"]
     assert all(SUBSETS.values())

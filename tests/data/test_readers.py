@@ -33,7 +33,7 @@ def test_each_benchmark_asks_in_its_own_form(publish: Publish, published_row: Ro
     assert sample.m_loc_q == "What sport is number 1? The answer is:"
     assert sample.loc == "nq question: who wrote number 1?"
     assert (sample.alt, sample.pred, sample.loc_ans, sample.m_loc_a) == ("boat 1", "no", "Ann", "chess")
-    assert sample.portability == () and sample.hard == ()
+    assert sample.portability == ()
     row = published_row(name, 1)
     for picture, key in ((sample.image, "image"), (sample.image_rephrase, "image_rephrase"), (sample.m_loc, "m_loc")):
         assert picture.source == root / row[key]
@@ -129,7 +129,9 @@ def test_missing_pictures_stop_the_reading_and_say_where_they_come_from(publish:
     assert (reading.rows, reading.dropped) == (6, 4)
     assert str(reading).endswith("has 6 samples, 4 left out for missing pictures; 2 are taken")
     first = read_benchmark(EVQA, root / "vqa_eval.json", root, limit=1, allow_missing=True)
-    assert (len(first.samples), first.dropped) == (1, 0)
+    assert (len(first.samples), first.dropped) == (1, 4)
+    with pytest.raises(DataError, match="has 12 problems"):
+        read_benchmark(EVQA, root / "vqa_eval.json", root, limit=1)
 
 
 def test_a_missing_picture_is_expected_in_the_folder_that_is_there(tmp_path: Path) -> None:
