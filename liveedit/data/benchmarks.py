@@ -32,7 +32,7 @@ class Benchmark:
 
     ``files`` holds for each split the places, relative to the root, at which its annotation file is looked for;
     ``folders`` those at which a picture's name may start. ``cue`` says whether the edit's prompts carry the answer
-    cue, ``folder_shows_one_thing`` whether all pictures of a folder show the same entity.
+    cue, ``folder_shows_one_thing`` whether all pictures of a folder show one entity, of which edits say what it is.
     """
 
     name: str

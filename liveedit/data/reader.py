@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from liveedit.data.benchmarks import EVQA, Benchmark
+from liveedit.data.hard import concerned_by, derived_probes
 from liveedit.data.leaks import subset_of
 from liveedit.data.rows import load_rows, pictures_of, problems_of, sample_of, told
 from liveedit.data.samples import Sample
@@ -53,7 +54,8 @@ def read_benchmark(
 
     Every row's keys and answers are looked at, and whether the pictures of the subset's rows exist; none is opened.
     ``training`` is the training file that a subset of :data:`~liveedit.data.leaks.SUBSETS` is computed from. With
-    ``allow_missing`` samples without all their pictures are left out and counted.
+    ``allow_missing`` samples without all their pictures are left out and counted. Rows without hard locality get
+    what :mod:`liveedit.data.hard` derives.
 
     Raises :class:`DataError` with the first ten problems and their number when a key, an answer or a picture is
     missing, and where missing pictures come from; and when no sample remains.
@@ -63,12 +65,13 @@ def read_benchmark(
         raise DataError(f"{limit} samples were asked for: ask for at least 1")
     rows = load_rows(path)
     belongs = subset_of(subset, training)
+    wrong = [problems_of(row) for row in rows]
+    concerned = concerned_by((row for row, found in zip(rows, wrong, strict=True) if not found), benchmark)
     samples: list[Sample] = []
     problems: list[str] = []
     missing: dict[str, None] = {}
     dropped = 0
-    for number, row in enumerate(rows):
-        found = problems_of(row)
+    for number, (row, found) in enumerate(zip(rows, wrong, strict=True)):
         if not found and not belongs(row):
             continue
         files = {} if found else {name: benchmark.picture(root, name) for name in pictures_of(row)}
@@ -80,7 +83,8 @@ def read_benchmark(
             found += [f"the picture {benchmark.expected(root, name)} does not exist" for name in absent]
             problems += [f"sample {number}: {problem}" for problem in found]
         elif limit is None or len(samples) < limit:
-            samples.append(sample_of(row, benchmark, {name: file for name, file in files.items() if file}))
+            sample = sample_of(row, benchmark, {name: file for name, file in files.items() if file})
+            samples.append(sample if sample.hard else replace(sample, hard=derived_probes(row, sample, concerned)))
     if problems:
         raise DataError(_refusal(benchmark, path, root, problems, list(missing)))
     reading = Reading(samples, str(path), len(rows), subset, sum(map(belongs, rows)), dropped)

@@ -43,14 +43,14 @@ class ImageSource:
 class HardProbe:
     """A question whose answer the edit must leave alone although much of it looks like the edit.
 
-    ``kind`` is "same_picture" (the edit's picture, another question) or "near_miss" (the edit's question,
-    a look-alike picture); ``answer`` is the truth.
+    ``kind`` is "same_picture" (the edit's picture, another question) or "near_miss" (the edit's question, another
+    picture, a look-alike where there is one); ``answer`` is the truth, empty where it is not known.
     """
 
     kind: str
     image: ImageSource
     question: str
-    answer: str
+    answer: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in HARD_KINDS:

@@ -114,6 +114,10 @@ def test_a_published_benchmark_is_evaluated(
         "too_long": 1,
     }  # fmt: skip
     assert result["portability"]["edited"]["by_hop"]["3-hop"]["questions"] == 1
+    # Hard locality is derived: of VLKEB the edit's prompt on the M-Loc picture.
+    hard = result["edited"]["hard_locality"]
+    assert (hard["probes"], hard["same_picture"]) == (1, None) and hard["near_miss"] == hard["all"] is not None
+    assert result["unedited"]["hard_locality"]["near_miss"] == 100.0
     assert "has 4 samples, 3 of them in the subset leak-free, 1 left out for missing pictures; 2 are taken" in seen.err
     assert "leaving 1 samples out" in seen.err
     text = out.read_text()

@@ -171,5 +171,6 @@ def test_pictures_are_closed_and_do_not_pile_up(
     evaluate(editor, samples)
     assert len(files) >= 8 * 6
     assert all(file.fp is None for file in files)
-    # A chunk of two samples holds three pictures each, while the pictures of the chunk before may still be named.
-    assert 6 <= most <= 12
+    # A chunk of two samples holds four pictures each (the M-Loc picture is a near miss too), while the pictures of the
+    # chunk before may still be named.
+    assert 8 <= most <= 16
