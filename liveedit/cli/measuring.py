@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from liveedit.cli.benchmarks import PHOTOS, WORLD, read_published, refuse_published_options
 from liveedit.cli.options import CHECKPOINTS, EDITOR, progress
 from liveedit.configs import TRAINED
+from liveedit.data import BENCHMARKS
 from liveedit.types import EditorError, InputError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def source_of(args: argparse.Namespace) -> Source:
     if args.benchmark == WORLD:
         refuse_published_options(args)
         return WorldSource()
-    return FileSource(args.benchmark, read_published(args).samples)
+    return FileSource(args.benchmark, read_published(args).samples, shows=BENCHMARKS[args.benchmark].shows)
 
 
 def fitting_source(source: Source, backbone: Backbone) -> Source:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,16 +114,20 @@ class WorldSource:
 class FileSource:
     """The samples of a benchmark file; a seed decides which are taken, and in which order.
 
-    ``too_long`` samples of the file are not among them, since the backbone does not accept them.
+    ``too_long`` samples of the file are not among them, since the backbone does not accept them. ``shows`` names what
+    a picture shows (:meth:`liveedit.data.Benchmark.shows`; without it, every file shows something of its own).
     """
 
-    def __init__(self, name: str, samples: Sequence[Sample], too_long: int = 0) -> None:
-        self.name, self.samples, self.size, self.too_long = name, samples, len(samples), too_long
+    def __init__(
+        self, name: str, samples: Sequence[Sample], too_long: int = 0, shows: Callable[[Path], str] = str
+    ) -> None:
+        self.name, self.samples, self.size = name, samples, len(samples)
+        self.too_long, self.shows = too_long, shows
 
     def fitting(self, limits: Limits) -> FileSource:
         """Those that the backbone accepts: an edit that it refuses would stop an evaluation on its way."""
         samples = fitting(self.samples, limits)
-        return FileSource(self.name, samples, self.size - len(samples))
+        return FileSource(self.name, samples, self.size - len(samples), self.shows)
 
     def settings(self) -> dict[str, Any]:
         """Its name, its size, a digest of what its samples ask and answer, and how many were left out, if any."""
@@ -137,7 +142,11 @@ class FileSource:
     def draw(self, count: int, seed: int, progress: Progress | None = None) -> Benchmark:
         """``count`` of the samples, in the order of a seed."""
         chosen = [self.samples[i] for i in _order(self.size, seed)[:count]]
-        return Benchmark(chosen, [str(s.image.source) for s in chosen], [str(s.m_loc.source) for s in chosen])
+        return Benchmark(chosen, [self._content(s.image) for s in chosen], [self._content(s.m_loc) for s in chosen])
+
+    def _content(self, picture: ImageSource) -> str:
+        """What a picture shows; one that is in no file shows only itself."""
+        return self.shows(picture.source) if isinstance(picture.source, Path) else str(picture.source)
 
 
 Source = WorldSource | FileSource

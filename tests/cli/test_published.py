@@ -12,8 +12,10 @@ import pytest
 
 from liveedit.backbones import Backbone
 from liveedit.cli import evaluate as evaluate_command
+from liveedit.cli import lifelong as lifelong_command
 from liveedit.cli import main
 from liveedit.cli import train as train_command
+from liveedit.cli.measuring import source_of
 from liveedit.editors import LiveEdit
 from liveedit.evaluation import protocol
 from liveedit.types import LiveEditError
@@ -123,6 +125,17 @@ def test_a_published_benchmark_is_evaluated(
     text = out.read_text()
     assert "subset leak-free with 3 of 4 samples; 1 left out for missing pictures, 1 as too long" in text
     assert "edited, 3-hop" in text
+
+
+def test_an_edit_concerns_other_pictures_of_its_entity(publish: Publish, published_row: Row) -> None:
+    rows = [published_row("vlkeb", n) for n in range(3)]
+    rows[1]["m_loc"] = "m.00/yahoo_7.jpg"  # of what the first row edits
+    root = publish("eval.json", rows, "mmkb_images")
+    parser = argparse.ArgumentParser()
+    lifelong_command.add_arguments(parser)
+    found = source_of(parser.parse_args(["--benchmark", "vlkeb", "--root", str(root), "--out", "out"])).draw(3, 0)
+    concerned = {s.alt: name in found.edited for s, name in zip(found.samples, found.unrelated, strict=True)}
+    assert concerned == {"boat 0": False, "boat 1": True, "boat 2": False}
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from liveedit.data import ImageSource, Sample, read_evqa
+from liveedit.data import EVQA, VLKEB, HardProbe, ImageSource, Sample, read_evqa
+from liveedit.data import Benchmark as Published
 from liveedit.evaluation.benchmarks import FileSource, WorldSource, world_benchmark, world_sample
 from liveedit.world.benchmark import benchmark_cases, write_benchmark
 
@@ -50,6 +52,14 @@ def file_sample(number: int) -> Sample:
     return Sample(picture, picture, f"q{number}", "again", "old", f"new {number}", "loc?", "x", picture, "m?", "a")
 
 
+class Anything:
+    """Limits that refuse nothing."""
+
+    def check_prompt(self, prompt: str) -> None: ...
+
+    def check_answer(self, target: str) -> None: ...
+
+
 def test_a_file_s_samples_come_in_an_order_of_the_seed() -> None:
     source = FileSource("evqa", [file_sample(number) for number in range(20)])
     one, other = source.draw(20, 0), source.draw(20, 1)
@@ -59,6 +69,27 @@ def test_a_file_s_samples_come_in_an_order_of_the_seed() -> None:
     assert source.size == source.settings()["samples"] == 20
     changed = FileSource("evqa", [file_sample(number + 1) for number in range(20)])
     assert changed.settings()["digest"] != source.settings()["digest"]
+
+
+def test_another_picture_of_an_edited_entity_shows_what_the_edit_does() -> None:
+    near, far = (ImageSource(Path("root") / name) for name in ("m.01/bing_2.jpg", "m.02/yahoo_3.jpg"))
+    edit = replace(file_sample(0), image=ImageSource(Path("root/m.01/google_1.jpg")))
+    samples = [replace(edit, m_loc=near), replace(edit, m_loc=far)]
+
+    def concerned(benchmark: Published) -> dict[ImageSource, bool]:
+        found = FileSource(benchmark.name, samples, shows=benchmark.shows).fitting(Anything()).draw(2, 0)
+        return {s.m_loc: name in found.edited for s, name in zip(found.samples, found.unrelated, strict=True)}
+
+    assert concerned(VLKEB) == {near: True, far: False}
+    # In E-VQA a folder is a mere folder, and only the very picture shows the same.
+    assert concerned(EVQA) == {near: False, far: False}
+
+
+def test_probes_tell_files_apart() -> None:
+    """Results of a benchmark with other hard locality are not gone on with, nor mixed in a report."""
+    samples = [file_sample(number) for number in range(3)]
+    probed = [replace(s, hard=(HardProbe("near_miss", s.m_loc, s.src),)) for s in samples]
+    assert FileSource("evqa", samples).settings()["digest"] != FileSource("evqa", probed).settings()["digest"]
 
 
 def test_a_picture_may_be_drawn_when_it_is_needed() -> None:
