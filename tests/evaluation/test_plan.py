@@ -31,6 +31,20 @@ def test_a_small_benchmark_has_fewer_runs() -> None:
     assert LifelongOptions((10,), (0,), pool=12).pool_of(35) == 12
 
 
+def test_all_chunks_of_a_file_are_run_when_that_many_tests_are_asked_for() -> None:
+    """The first chunk of a thousand has tests enough; a larger pool would add none."""
+    options = LifelongOptions((10, 1000), (0,))
+    assert options.pool_of(2093) == 1000
+    assert runs_of(options, 1000) == runs_of(options, 2093)
+    options = LifelongOptions((10, 1000), (0,), least_tests=2000)
+    assert options.pool_of(2093) == 2000
+    assert [r.first for r in runs_of(options, 2000) if r.edits == 1000] == [0, 1000]
+    # More than the file has: every disjoint run that fits.
+    options = LifelongOptions((10, 1000), (0,), least_tests=5000)
+    runs = runs_of(options, options.pool_of(2093))
+    assert [sum(r.edits == count for r in runs) for count in (10, 1000)] == [209, 2]
+
+
 def test_every_edit_is_applied_once_in_its_place() -> None:
     assert Run(6, 0, 0, 6).order() == [0, 1, 2, 3, 4, 5]
     for run in (Run(103, 3, 0, 10), Run(10, 3, 1, 9), Run(5, 0, 0, 1)):
