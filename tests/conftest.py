@@ -170,9 +170,14 @@ def publish(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def released_checkpoint() -> Callable[..., dict[str, Any]]:
-    """Makes the content of an authors' checkpoint with random weights, as their training saves it."""
+    """Makes the content of an authors' checkpoint with random weights, as their training saves it.
 
-    def make(d: int, d_m: int, r: int, k: int, n_v: int, seed: int = 0) -> dict[str, Any]:
+    ``apart`` is how far the input side's weights are from the edit side's, ``loud`` a factor of the visual features.
+    """
+
+    def make(
+        d: int, d_m: int, r: int, k: int, n_v: int, seed: int = 0, apart: float = 0.1, loud: float = 1.0
+    ) -> dict[str, Any]:
         random = torch.Generator().manual_seed(seed)
 
         def draw(*shape: int, scale: float = 1.0, mean: float = 0.0) -> torch.Tensor:
@@ -204,7 +209,9 @@ def released_checkpoint() -> Callable[..., dict[str, Any]]:
 
         # As after training, both sides see nearly alike: a picture resembles itself more than it does the sentinel.
         edit_side = extractor()
-        input_side = {name: value + draw(*value.shape, scale=0.1) for name, value in edit_side.items()}
+        for leaf in ("weight", "bias"):
+            edit_side[f"ca_vision_info_ext.v_mlp.{leaf}"] *= loud
+        input_side = {name: value + draw(*value.shape, scale=apart) for name, value in edit_side.items()}
         parts = {
             "edit_extractor": edit_side,
             "inpt_extractor": {"vis_rep_prot": draw(1, n_v, d), **input_side},

@@ -88,16 +88,18 @@ def some_experts(editor: ReferenceEditor, count: int = 3) -> list[ReferenceExper
 
 
 @pytest.mark.parametrize(
-    ("heads", "lora_scale", "sizes"),
+    ("heads", "lora_scale", "tokens", "sizes"),
     [
-        (1, 5.0, {"d": 12, "d_m": 6, "r": 2, "k": 3, "n_v": 5}),
-        (4, 2.0, {"d": 32, "d_m": 16, "r": 4, "k": 2, "n_v": 9}),
-        (8, 5.0, {"d": 64, "d_m": 40, "r": 5, "k": 1, "n_v": 16}),
-        (8, 5.0, {"d": 256, "d_m": 128, "r": 4, "k": 4, "n_v": 64}),
+        (1, 5.0, 7, {"d": 12, "d_m": 6, "r": 2, "k": 3, "n_v": 5}),
+        (4, 2.0, 7, {"d": 32, "d_m": 16, "r": 4, "k": 2, "n_v": 9}),
+        (8, 5.0, 7, {"d": 64, "d_m": 40, "r": 5, "k": 1, "n_v": 16}),
+        (8, 5.0, 7, {"d": 256, "d_m": 128, "r": 4, "k": 4, "n_v": 64}),
+        # The paper's d_m and k, with similarities near 50, which sums in float32 miss by more than 1e-5.
+        (8, 5.0, 64, {"d": 1024, "d_m": 1024, "r": 4, "k": 4, "n_v": 64, "apart": 0.005, "loud": 2.2}),
     ],
 )
 def test_everything_equals_the_released_formulas(
-    heads: int, lora_scale: float, sizes: dict[str, int], released_checkpoint: Make, tmp_path: Path
+    heads: int, lora_scale: float, tokens: int, sizes: dict[str, Any], released_checkpoint: Make, tmp_path: Path
 ) -> None:
     content, d = released_checkpoint(**sizes, seed=heads), sizes["d"]
     torch.save(content, tmp_path / "checkpoint")
@@ -105,7 +107,7 @@ def test_everything_equals_the_released_formulas(
     w = content["train_modules"]
     experts, by_hand = [], []
     for n in range(6):
-        parts = (states(10 * n, 7, d), states(10 * n + 1, 3 + n, d), states(10 * n + 2, 1 + n, d))
+        parts = (states(10 * n, tokens, d), states(10 * n + 1, 3 + n, d), states(10 * n + 2, 1 + n, d))
         vision, prompt, answer = (part.double().numpy() for part in parts)
         read = np.concatenate([vision, prompt, answer])
         wanted = (
@@ -119,11 +121,11 @@ def test_everything_equals_the_released_formulas(
         assert all(close(g, v) for g, v in zip(got, wanted, strict=True))
         experts.append(got)
         by_hand.append(wanted)
-    passed = 0
+    passed, largest = 0, 0.0
     for n in range(4):
         # A picture that resembles the one of edit n, under another prompt.
         vision, prompt, hidden = (
-            states(10 * n, 7, d) + 0.3 * states(100 + n, 7, d),
+            states(10 * n, tokens, d) + 0.3 * states(100 + n, tokens, d),
             states(200 + n, 4, d),
             states(300 + n, 9, d),
         )
@@ -145,7 +147,7 @@ def test_everything_equals_the_released_formulas(
             residual += weight[e] * np.maximum(normed @ U.T, 0) @ V
 
         trace = editor.route(vision, prompt, experts)
-        assert trace.passed.tolist() == [e in kept for e in range(6)]
+        assert trace.passed == [e in kept for e in range(6)]
         assert close(trace.visual_similarity, visual)
         assert close(trace.threshold, threshold)
         assert close(trace.margin, [x - threshold for x in visual])
@@ -155,14 +157,15 @@ def test_everything_equals_the_released_formulas(
         assert close(trace.weight, weight)
         assert close(editor.residual(hidden, trace, experts), residual)
         assert close(editor.edited(hidden, trace, experts), h + residual)
-        passed += len(kept)
+        passed, largest = passed + len(kept), max(largest, threshold, *visual)
     assert 0 < passed < 24, "the example must have experts on both sides of the threshold"
+    assert largest > 50 or d < 1024
 
 
 def test_no_experts_add_nothing(released_checkpoint: Make, tmp_path: Path) -> None:
     editor = loaded(released_checkpoint, tmp_path)
     trace = editor.route(states(0, 5, 32), states(1, 4, 32), [])
-    assert trace.passed.shape == trace.weight.shape == (0,)
+    assert trace.passed == [] and trace.weight.shape == (0,)
     hidden = states(2, 6, 32)
     assert torch.equal(editor.residual(hidden, trace, []), torch.zeros(6, 32))
     assert torch.equal(editor.edited(hidden, trace, []), hidden)
@@ -183,11 +186,11 @@ def test_an_expert_below_the_threshold_adds_nothing_and_one_above_does(
     editor = loaded(released_checkpoint, tmp_path)
     expert, hidden = some_experts(editor, 1)[0], states(2, 6, 32)
     below, trace = moved(editor, expert, -0.01)
-    assert trace.passed.tolist() == [False]
+    assert trace.passed == [False]
     assert (trace.relative.item(), trace.weight.item()) == (0.0, 0.0)
     assert torch.equal(editor.residual(hidden, trace, [below]), torch.zeros(6, 32))
     above, trace = moved(editor, expert, 0.01)
-    assert trace.passed.tolist() == [True]
+    assert trace.passed == [True]
     assert trace.relative.item() == 1.0
     assert editor.residual(hidden, trace, [above]).abs().max() > 1e-3
 
