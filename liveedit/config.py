@@ -191,6 +191,7 @@ class EditorTrainingConfig:
     joint_rate: float = option(0.4, "factor of the learning rate in the joint stage")
     final_rate: float = option(0.1, "factor of the learning rate at the end of a stage")
     warmup: int = option(100, "steps of linear warm-up")
+    rate_drop_after: int = option(0, "steps of a stage after which the learning rate is a tenth (0: never; released: 10000)")
     locality_direction: str = option("before||after", "KL of Eq. 11: 'before||after' (paper) or 'after||before'")
     relative_candidates: str = option("2B", "candidates of Eq. 16: '2B' (paper) or 'B' (released)")
     absolute_loss: bool = option(True, "train with l_sr1 (Eq. 15); without it, the paper's ablation '- l_sr1'")
@@ -249,8 +250,9 @@ class EditorTrainingConfig:
         for name in ("crowded", "look_alikes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be a share, 0 to 1")
-        if self.joint_batches < 0:
-            raise ConfigError(f"joint_batches is {self.joint_batches}: it must not be negative")
+        for name in ("joint_batches", "rate_drop_after"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it must not be negative")
         if self.routing_steps and self.routing_cases < self.batch:
             raise ConfigError(
                 f"routing_cases is {self.routing_cases}: it must be at least {self.batch}, one batch, or routing_steps 0"

@@ -81,6 +81,12 @@ def test_impossible_trainings_are_refused(change: dict[str, object]) -> None:
         EditorTrainingConfig(**change)  # type: ignore[arg-type]
 
 
+def test_the_record_of_the_shipped_editor_is_still_a_configuration() -> None:
+    folder = Path(__file__).parents[1] / "checkpoints" / "emoji-llava-liveedit"
+    config = load_json(EditorTrainingConfig, folder / "training.json")
+    assert (config.seed, config.warmup, config.rate_drop_after) == (16, 20, 0)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[1]", "3", "\x00\xff"])
 def test_files_that_are_no_json_object_are_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "c.json"

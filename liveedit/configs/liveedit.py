@@ -23,8 +23,8 @@ EMBEDDED: dict[str, Any] = {
 # The fields of EditorConfig that a person chooses; the others come from the backbone.
 ARCHITECTURE = tuple(EMBEDDED)
 PAPER: dict[str, Any] = {f.name: f.default for f in fields(EditorConfig) if f.name in EMBEDDED}
-# The joint stage is the paper's: its batch, its constant rate, at most so many steps, every 500 of which weights are
-# kept where the loss is the lowest so far, and an end when it falls no more. The stages before it are this project's,
+# The joint stage is the paper's: its batch, its rate with the released code's schedule, at most so many steps, every 500
+# of which weights are kept where the loss is the lowest so far, and an end when it falls no more. The stages before it are this project's,
 # in batches that fit where the joint one's do. EditorTrainingConfig's own defaults are for the shipped backbone: at
 # LLaVA-1.5-7B's size its batches take 130 GB of GPU memory and its routing cases, of 15 MB each, 120 GB of states.
 PAPER_TRAINING = EditorTrainingConfig(
@@ -36,6 +36,8 @@ PAPER_TRAINING = EditorTrainingConfig(
     learning_rate=1e-4,
     joint_rate=1.0,
     final_rate=1.0,
+    warmup=0,
+    rate_drop_after=10_000,
     recompute=True,
     validate_every=500,
     patience=20,

@@ -137,8 +137,9 @@ class EditorStages:
                 )
                 validation = Validation(held_out.measure, config.validate_every, best.keep, config.patience)
             pace = Pace(
-                steps, config.warmup, config.final_rate, config.log_every, config.save_every, config.accumulation
-            )
+                steps, config.warmup, config.final_rate, config.log_every, config.save_every, config.accumulation,
+                config.rate_drop_after,
+            )  # fmt: skip
             learner = EditorLearner(
                 name, self.losses, self.trainer, stage.loss_of, self.settings, self.share,
                 peak=config.learning_rate * (config.joint_rate if name == JOINT else 1.0), clock=self.clock,

@@ -51,6 +51,7 @@ CHANGEABLE = frozenset(
         "joint_rate",
         "final_rate",
         "warmup",
+        "rate_drop_after",
         "validate_every",
         "patience",
         "export",

@@ -23,13 +23,16 @@ from liveedit.training.optim import cosine
 from liveedit.training.records import STATE, Curve, save_state
 from liveedit.types import ConfigError
 
+DROP = 0.1
+
 
 @dataclass(frozen=True)
 class Pace:
     """How long a stage is and how often it writes, in steps.
 
     A step is one update of the weights, from the gradients of ``accumulation`` batches (of each process). The
-    learning rate's factor rises over ``warmup`` steps and falls along a half cosine to ``final_rate``.
+    learning rate's factor rises over ``warmup`` steps and falls along a half cosine to ``final_rate``; after the first
+    ``drop_after`` steps (0: never) it is a tenth of that.
     """
 
     steps: int
@@ -38,6 +41,12 @@ class Pace:
     log_every: int
     save_every: int
     accumulation: int = 1
+    drop_after: int = 0
+
+    def factor(self, step: int) -> float:
+        """The learning rate's factor in a step, counted from 0."""
+        dropped = 0 < self.drop_after <= step
+        return cosine(step, self.steps, self.warmup, self.final_rate) * (DROP if dropped else 1.0)
 
 
 class Learner(ABC):
@@ -143,7 +152,7 @@ def run_stage(
                 if not math.isfinite(figures["loss"]):
                     raise not_finite("loss", stage, step, saved)
                 window.add(figures)
-            if not learner.update(cosine(step, pace.steps, pace.warmup, pace.final_rate)):
+            if not learner.update(pace.factor(step)):
                 raise not_finite("gradient", stage, step, saved)
             done = step + 1
             bar.update()

@@ -24,7 +24,7 @@ SHIPPED = (
 SHIPPED_ARCHITECTURE = (4, 384, 12, 4, 8, 1.0, "states+tokens", "normed")
 SHIPPED_TRAINING = EditorTrainingConfig(
     seed=0, solo_steps=3000, steps=4000, solo_batch=48, routing_cases=8000, routing_batch=192, routing_steps=600,
-    batch=24, memory=384, learning_rate=1e-3, joint_rate=0.4, final_rate=0.1, warmup=100,
+    batch=24, memory=384, learning_rate=1e-3, joint_rate=0.4, final_rate=0.1, warmup=100, rate_drop_after=0,
     locality_direction="before||after", relative_candidates="2B", absolute_loss=True, relative_loss=True,
     layer_twice=False, chat_template=True, mixed_precision="bf16", recompute=False, accumulation=1, validate_every=0,
     validation_cases=192, patience=0, export="best", calibrate=0.0, calibration_cases=960, save_every=200, log_every=20,
@@ -64,7 +64,8 @@ def test_the_papers_preset_is_the_papers() -> None:
     assert architecture_of(args) == (21, 1024, 4, 4, 8, 5.0, "states", "plain")
     training = options.config_from(args, EditorTrainingConfig)
     assert (training.batch, training.learning_rate, training.steps) == (8, 1e-4, 200_000)
-    assert training.joint_rate == training.final_rate == 1.0, "the rate is constant"
+    assert training.joint_rate == training.final_rate == 1.0 and training.warmup == 0, "nothing but the drop moves the rate"
+    assert training.rate_drop_after == 10_000
     assert (training.validate_every, training.save_every, training.export) == (500, 500, "best")
     assert training.patience > 0 and training.recompute
     assert training.batch == build_parser("plan").parse_args(["plan", "x"]).batch, "what `plan` counts with"

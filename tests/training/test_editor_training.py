@@ -22,6 +22,7 @@ from liveedit.experts import route
 from liveedit.experts.modules import LiveEditModules
 from liveedit.hooks import replace_output
 from liveedit.training import loop
+from liveedit.training.editor_learner import EditorLearner
 from liveedit.training.editor_losses import EditorTrainer
 from liveedit.training.editor_samples import (
     CALIBRATION_STAGE,
@@ -333,6 +334,27 @@ def test_joint_batches_come_again_with_the_states_that_were_kept(
     assert curve_of(in_memory) == curve_of(resumed)
     with pytest.raises(ConfigError, match="joint_batches is -1"):
         replace(config, joint_batches=-1)
+
+
+def test_the_rate_falls_to_a_tenth_after_so_many_steps(
+    lively_backbone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EditorTrainingConfig(
+        solo_steps=0, routing_steps=0, routing_cases=4, steps=3, batch=2, learning_rate=2e-3, joint_rate=0.5,
+        warmup=0, final_rate=1.0, rate_drop_after=2,
+    )  # fmt: skip
+    rates, real = [], EditorLearner.update
+
+    def update(self: EditorLearner, factor: float) -> bool:
+        done = real(self, factor)
+        rates.append(self.optimizer.param_groups[0]["lr"])
+        return done
+
+    monkeypatch.setattr(EditorLearner, "update", update)
+    train_editor(tmp_path, lively_backbone_folder, config, dict(SHAPE))
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4])
+    with pytest.raises(ConfigError, match="rate_drop_after is -1"):
+        replace(config, rate_drop_after=-1)
 
 
 def test_a_stage_ends_with_its_best_weights_and_the_last_ones_stay_beside(straight: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,13 +69,20 @@ def test_batches_are_numbered_and_the_rate_follows_the_schedule(tmp_path: Path) 
     assert load_state(tmp_path / STATE)["step"] == 7
 
 
+def test_the_rate_is_constant_and_then_a_tenth(tmp_path: Path) -> None:
+    toy = Toy()
+    run_stage("toy", toy, batches, Pace(6, 0, 1.0, 100, 100, drop_after=4), tmp_path, {})
+    assert toy.factors == [1.0] * 4 + [0.1] * 2
+
+
+@pytest.mark.parametrize("drop_after", [0, 5])
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_resumed_stage_repeats_nothing_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, drop_after: int
 ) -> None:
-    straight = Toy()
+    straight, pace = Toy(), replace(PACE, drop_after=drop_after)
     (tmp_path / "a").mkdir()
-    run_stage("toy", straight, batches, PACE, tmp_path / "a", {})
+    run_stage("toy", straight, batches, pace, tmp_path / "a", {})
     real, saves = loop.save_state, []
 
     def interrupted(path: Path, payload: dict[str, Any]) -> None:
@@ -86,9 +94,9 @@ def test_a_resumed_stage_repeats_nothing_and_loses_nothing(
     monkeypatch.setattr(loop, "save_state", interrupted)
     (tmp_path / "b").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        run_stage("toy", Toy(), batches, PACE, tmp_path / "b", {})
+        run_stage("toy", Toy(), batches, pace, tmp_path / "b", {})
     resumed = Toy()
-    run_stage("toy", resumed, batches, PACE, tmp_path / "b", load_state(tmp_path / "b" / STATE))
+    run_stage("toy", resumed, batches, pace, tmp_path / "b", load_state(tmp_path / "b" / STATE))
     assert resumed.weight == straight.weight
     assert resumed.calls[0][1] == 4 * stop
     # The window of the curve's next line spans the interruption.
