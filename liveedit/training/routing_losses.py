@@ -76,12 +76,7 @@ def routing_losses(
     memory.add(phi[:count], pairs.contents)
     own_psi = psi[edit_rows]
     asked = prompt[query_rows]
-    candidates = own_psi
-    allowed = ~pairs.same_meaning[:count, :count]
-    if config.relative_candidates == "2B":
-        candidates = torch.cat([own_psi, psi[local]])
-        allowed = ~pairs.same_meaning[:count]
-    to_candidates = similarity(asked, candidates)
+    to_candidates, allowed = similarity(asked, torch.cat([own_psi, psi[local]])), ~pairs.same_meaning[:count]
     own = similarity(asked, own_psi).diagonal()
     absolute = absolute_routing_loss(own, to_candidates, allowed)
     # What else is asked of the edited picture meets the edit's own prompt feature at inference.
@@ -90,7 +85,8 @@ def routing_losses(
     absolute = absolute + (torch.nn.functional.softplus(from_local) * elsewhere).sum(1) / elsewhere.sum(1).clamp(min=1)
     same = (pairs.locality_kind == SAME_PICTURE) & elsewhere.diagonal()
     absolute = absolute + torch.nn.functional.softplus(from_local.diagonal()) * same
-    relative = relative_routing_loss(own, to_candidates, allowed)
+    rivals = count if config.relative_candidates == "B" else 2 * count
+    relative = relative_routing_loss(own, to_candidates[:, :rivals], allowed[:, :rivals])
     total = hard
     if config.absolute_loss:
         total = total + absolute
