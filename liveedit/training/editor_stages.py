@@ -34,7 +34,7 @@ from liveedit.training.layouts import RowLayout
 from liveedit.training.loop import Pace, Validation, finished, run_stage
 from liveedit.training.processes import Share
 from liveedit.training.records import Clock
-from liveedit.training.state_cache import PROMPT_TOKENS, StateCache, bytes_of, computed
+from liveedit.training.state_cache import StateCache, bytes_of, computed
 from liveedit.training.validation import BestWeights, HeldOut
 from liveedit.world.photos import PhotoSet
 
@@ -208,18 +208,20 @@ class EditorStages:
         batches = self.cases.batches(config.seed, CALIBRATION_STAGE, count, config.batch, "train")
         return (StateCache([shard]) for shard in computed(self.trainer.lower, batches, self.share))
 
-    def folder(self, rows: int) -> Path | None:
-        """Where the states of so many rows are kept; None: in memory."""
-        backbone, tokens = self.trainer.backbone, self.trainer.modules.config.sentinel_tokens
-        size = bytes_of(rows, tokens, backbone.hidden_size, backbone.model.dtype)
+    def folder(self, batches: Batches, kinds: int) -> Path | None:
+        """Where the states of so many of the four kinds of a batch's rows are kept; None: in memory."""
+        if self.cache is not None:
+            return self.cache
+        # The rows of the first batch, with their answers, are as long as the others.
+        backbone, rows = self.trainer.backbone, kinds * len(batches) * self.config.batch
+        size = bytes_of(rows, batches[0].ids.shape[1], backbone.hidden_size, backbone.model.dtype)
         # The states that several processes compute meet in a folder.
-        shared = self.share.count > 1 or size > IN_MEMORY
-        return self.cache or (self.run / "states" if shared else None)
+        return self.run / "states" if self.share.count > 1 or size > IN_MEMORY else None
 
     def states(self, split: str, count: int) -> StateCache:
         """The layer states of ``count`` batches of cases, from their folder where there is one."""
-        folder = self.folder(3 * count * self.config.batch)
         batches = self.cases.batches(self.config.seed, ROUTING_STAGE, count, self.config.batch, split)
+        folder = self.folder(batches, kinds=3)
         if folder is None:
             return StateCache.compute(self.trainer.lower, batches, self.share)
         return StateCache.open(
@@ -229,8 +231,8 @@ class EditorStages:
     def kept(self) -> KeptBatches:
         """The batches of the joint stage with their layer states, from their folder where there is one."""
         count = self.config.joint_batches
-        folder = self.folder(4 * count * self.config.batch)
         batches = self.cases.batches(self.config.seed, JOINT_STAGE, count, self.config.batch, "train")
+        folder = self.folder(batches, kinds=4)
         if folder is None:
             return KeptBatches.compute(self.trainer.known, batches, self.share)
         return KeptBatches.open(
@@ -246,7 +248,7 @@ class EditorStages:
             "layer": modules.config.layer,
             "mixed_precision": config.mixed_precision,
             "chat_template": config.chat_template,
-            "prompt_tokens": PROMPT_TOKENS,
+            "prompt_tokens": "all",  # earlier versions kept the last 40
             "split": split,
             "seed": config.seed,
             "batch": config.batch,

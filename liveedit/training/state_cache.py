@@ -28,7 +28,6 @@ from liveedit.training.processes import Share
 from liveedit.types import ConfigError, DataError
 
 Lower = Callable[[EditorBatch, torch.Tensor], LowerStates]
-PROMPT_TOKENS = 40
 # Vision states that statistics are made of, at most: at a width of 4,096 a gigabyte.
 SAMPLED_TOKENS = 65_536
 SETTINGS = "settings.json"
@@ -42,8 +41,8 @@ class Shard:
     """The states of one batch of n cases, on the CPU.
 
     ``vision`` [3, n, N, d] of pictures of up to N tokens and which are tokens, ``seen`` bool [3, n, N]; ``prompt``
-    [3, n, P, d] and which of those are tokens, ``mask`` bool [3, n, P]: rows are the edits, their redrawn pictures and the
-    locality questions. ``kinds`` [n] and the texts are those of :class:`Pairs`.
+    [3, n, P, d] of prompts of up to P tokens and which are tokens, ``mask`` bool [3, n, P]: rows are the edits, their
+    redrawn pictures and the locality questions. ``kinds`` [n] and the texts are those of :class:`Pairs`.
     """
 
     vision: torch.Tensor
@@ -63,16 +62,10 @@ class Shard:
         places = torch.arange(3 * count, device=batch.ids.device)
         rows = torch.where(places < count, places, places + count)
         hidden = lower(batch, rows).hidden
-        spans = [hidden[number, batch.vision[row]] for number, row in enumerate(rows.tolist())]
-        vision = pad_sequence(spans, batch_first=True)
-        lengths = torch.tensor([len(span) for span in spans])
-        seen = torch.arange(vision.shape[1]) < lengths[:, None]
-        prompt = hidden.new_zeros(len(rows), PROMPT_TOKENS, hidden.shape[-1])
-        mask = torch.zeros(len(rows), PROMPT_TOKENS, dtype=torch.bool)
-        for number, row in enumerate(rows.tolist()):
-            # A longer prompt keeps its end, which has read its beginning.
-            states = hidden[number, batch.prompt[row]][-PROMPT_TOKENS:]
-            prompt[number, : len(states)], mask[number, : len(states)] = states, True
+        (vision, seen), (prompt, mask) = (
+            _padded([hidden[number, part[row]] for number, row in enumerate(rows.tolist())])
+            for part in (batch.vision, batch.prompt)
+        )
         pairs = batch.pairs
         return cls(
             vision.view(3, count, *vision.shape[1:]).cpu(),
@@ -145,17 +138,20 @@ class StateCache:
             [s.meanings[i] for s, i in places] + [s.locality_meanings[i] for s, i in places],
             torch.stack([shard.kinds[i] for shard, i in places]),
         ).to(device)
-        # Pictures differ in tokens from shard to shard: rows are filled up, place by place in the order of the rows.
+        # Pictures and prompts differ in tokens from shard to shard: rows are filled up, place by place in their order.
         rows = [(shard, kind, i) for kind in range(3) for shard, i in places]
-        vision, seen = (
+        vision, seen, prompt, mask = (
             pad_sequence([getattr(shard, name)[kind, i] for shard, kind, i in rows], batch_first=True).to(device)
-            for name in ("vision", "seen")
-        )
-        prompt, mask = (
-            torch.stack([getattr(shard, name)[kind, i] for shard, kind, i in rows]).to(device)
-            for name in ("prompt", "mask")
+            for name in ("vision", "seen", "prompt", "mask")
         )
         return pairs, vision.float(), None if bool(seen.all()) else seen, prompt.float(), mask
+
+
+def _padded(spans: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Spans of states [t, d] as one tensor [n, T, d] as long as the longest, and which of it are states, bool [n, T]."""
+    padded = pad_sequence(spans, batch_first=True)
+    lengths = torch.tensor([len(span) for span in spans])
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
 
 
 def write_states(path: Path, tensors: Mapping[str, torch.Tensor], texts: Mapping[str, Sequence[Any]]) -> None:
@@ -187,8 +183,8 @@ def read_states(
 
 
 def bytes_of(rows: int, tokens: int, width: int, dtype: torch.dtype) -> int:
-    """Bytes of the states of ``rows`` rows whose pictures take ``tokens`` tokens, at a backbone's width and type."""
-    return rows * (tokens + PROMPT_TOKENS) * width * dtype.itemsize
+    """Bytes of the states of ``rows`` rows of ``tokens`` tokens, at a backbone's width and type."""
+    return rows * tokens * width * dtype.itemsize
 
 
 def filled(

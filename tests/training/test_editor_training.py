@@ -271,12 +271,14 @@ def test_states_too_large_for_memory_go_to_the_run_and_change_nothing(
 ) -> None:
     assert not (straight / "run" / "states").exists()
     # The training cases' states, four of them, are too large; the two that it is validated on are not.
-    size = bytes_of(3 * 4, 64, 64, torch.bfloat16)
+    layout = RowLayout(load_backbone(lively_backbone_folder, "cpu"))
+    first = EditorBatches(0, ROUTING_STAGE, 2, 2, layout, default_vocabulary(), None, ())[0]
+    size = bytes_of(3 * 4, first.ids.shape[1], 64, torch.bfloat16)
     monkeypatch.setattr("liveedit.training.editor_stages.IN_MEMORY", size - 1)
     out = train_editor(tmp_path, lively_backbone_folder, FULL, dict(SHAPE))
     states = out / "run" / "states"
     assert [path.name for path in states.iterdir()] == ["train"]
-    assert size < sum(path.stat().st_size for path in (states / "train").glob("*.safetensors")) < 1.1 * size
+    assert 0.7 * size < sum(path.stat().st_size for path in (states / "train").glob("*.safetensors")) < 1.1 * size
     assert curve_of(straight) == curve_of(out)
 
 

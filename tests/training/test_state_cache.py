@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +19,7 @@ from liveedit.training.editor_losses import EditorTrainer
 from liveedit.training.editor_samples import ROUTING_STAGE, EditorBatches
 from liveedit.training.layouts import RowLayout
 from liveedit.training.processes import Share, open_accelerator
-from liveedit.training.state_cache import PROMPT_TOKENS, StateCache
+from liveedit.training.state_cache import Shard, StateCache
 from liveedit.types import ConfigError, DataError
 from liveedit.world.cases import default_vocabulary
 
@@ -67,11 +70,34 @@ def test_cached_states_are_those_of_the_rows(
     for number, row in enumerate((1, 7, 10)):
         assert torch.allclose(vision[number], hidden[row, batch.vision[row]], atol=1e-5)
         said = hidden[row, batch.prompt[row]]
-        assert len(said) <= PROMPT_TOKENS and mask[number].sum() == len(said)
+        assert mask[number].sum() == len(said)
         assert torch.allclose(prompt[number, mask[number]], said, atol=1e-5)
     assert pairs.contents == [batch.pairs.contents[1]]
     assert pairs.meanings == [batch.pairs.meanings[1], batch.pairs.meanings[4]]
     assert pairs.locality_kind.tolist() == [int(batch.pairs.locality_kind[1])]
+
+
+def test_long_prompts_are_read_to_their_beginning(trainer: EditorTrainer, batches: EditorBatches) -> None:
+    """The features of the routing stage are those of the joint stage, of short prompts beside a long one too."""
+    shards, wanted = [], []
+    for number, words in ((0, ""), (1, "Look at the picture closely and then tell me in a few words: " * 4)):
+        rng = random.Random(number)
+        items = [batches.item(rng, np.random.default_rng(place)) for place in range(2)]
+        items[0] = replace(items[0], prompt=words + items[0].prompt)
+        batch = batches.collate(items, rng)
+        assert (int(batch.prompt[0].sum()) > 60) is (number == 1)
+        shards.append(Shard.of(trainer.lower, batch))
+        hidden = trainer.lower(batch, slice(0, 2)).hidden
+        phi, psi = trainer.modules.encode_edit(hidden, batch.vision[:2], batch.prompt[:2])
+        wanted += list(zip(phi, psi, strict=True))
+    cache, edit = StateCache(shards), trainer.modules.edit_features
+    for chosen in ([0, 1], [1, 2, 3, 0], [2]):
+        _, vision, _, prompt, mask = cache.batch(chosen, CPU)
+        for place, case in enumerate(chosen):
+            said = prompt[place][None], mask[place][None]
+            assert torch.allclose(edit.meaning(*said)[0], wanted[case][1], atol=1e-5)
+            looked = edit.visual(edit.attention_queries(*said), vision[place][None])[0]
+            assert torch.allclose(looked, wanted[case][0], atol=1e-5)
 
 
 def test_statistics_are_made_of_tokens_of_every_picture(in_memory: StateCache, monkeypatch: pytest.MonkeyPatch) -> None:
