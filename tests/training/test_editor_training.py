@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -33,12 +34,13 @@ from liveedit.training.editor_samples import (
     EditorBatch,
     EditorBatches,
     Mix,
+    collate,
 )
 from liveedit.training.editor_training import train_editor
 from liveedit.training.layouts import RowLayout
 from liveedit.training.records import STATE, load_state
 from liveedit.training.state_cache import Shard, StateCache, bytes_of
-from liveedit.types import ConfigError, EditorError, LiveEditError
+from liveedit.types import ConfigError, Edit, EditorError, LiveEditError, Query
 from liveedit.world.cases import COUNT_WEIGHTS, default_vocabulary
 
 SHAPE = {"layer": 1, "module_dim": 32, "rank": 4, "queries": 2, "heads": 4, "lora_scale": 1.0,
@@ -89,27 +91,47 @@ def test_mixing_always_keeps_an_edits_own_expert_for_its_own_rows(trainer: Edito
     assert all(bool(kept[row, row % 6]) for row in range(18))
 
 
-def test_the_trained_residual_is_the_one_of_inference(trainer: EditorTrainer) -> None:
-    """Same layer, same positions: teacher-forced logits of training and of ``predict`` agree."""
-    backbone = trainer.backbone
-    batch = batch_of(trainer, SOLO_STAGE, 2)
-    editor = LiveEdit(backbone, trainer.modules.config, trainer.modules)
-    states = trainer.lower(batch, torch.arange(2))
+def test_the_trained_residual_is_the_one_of_inference(trainer: EditorTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logits of a joint step, and of ``predict`` over repositories that the public editor made of the same edits."""
+    backbone, layout, rng = trainer.backbone, RowLayout(trainer.backbone), random.Random(3)
+    drawn = EditorBatches(0, JOINT_STAGE, 1, 3, layout, default_vocabulary(), None, ())
+    items = [drawn.item(rng, np.random.default_rng(number)) for number in range(3)]
+    batch = collate(items, [item.rephrase for item in items], layout)
+    own = torch.eye(3, dtype=torch.bool).repeat(4, 1)
+    seen, real = [], trainer.logits
+
+    def logits(*inputs: Any, **more: Any) -> Any:
+        seen.append(real(*inputs, **more))
+        return seen[-1]
+
+    monkeypatch.setattr(trainer, "logits", logits)
+    monkeypatch.setattr(trainer, "mixing", lambda *_: own)
     with torch.no_grad():
-        U, V = trainer.experts(batch, states.hidden)
-        edited = trainer.modules.residual(states.hidden, U[:, None], V[:, None], torch.ones(2, 1))
-        logits, gold, number = trainer.logits(batch, states, edited, torch.arange(2), torch.arange(2))
-    inputs = {"input_ids": batch.ids[:2], "attention_mask": batch.mask[:2],
-              "pixel_values": batch.pictures.value("pixel_values", batch.which[:2].tolist())}  # fmt: skip
-    with torch.no_grad(), replace_output(
-        editor.layer, lambda hidden: editor.modules.residual(hidden, U[:, None], V[:, None], torch.ones(2, 1))
-    ):
-        whole = backbone.model(**inputs, use_cache=False).logits
-    before = torch.zeros_like(batch.answer[:2])
-    before[:, :-1] = batch.answer[:2, 1:]
-    assert torch.allclose(whole[before], logits, atol=1e-4)
-    assert gold.tolist() == batch.ids[:2][batch.answer[:2]].tolist()
-    assert number.tolist() == sorted(number.tolist())
+        trainer.joint(batch, rng)
+    trained, gold, number = seen[0]
+
+    # Untrained features do not find their edit: with this slack every expert passes.
+    editor = LiveEdit(backbone, replace(trainer.modules.config, threshold_slack=1e3), trainer.modules)
+    repositories = [editor.empty() for _ in items]
+    for repository, item in zip(repositories, items, strict=True):
+        editor.edit(repository, [Edit(Image.fromarray(item.picture.pixels), item.prompt, item.target)])
+    shown = [item.picture for item in items] * 2 + [item.redrawn for item in items] + [item.locality for item in items]
+    asked = [i.prompt for i in items] + [i.rephrase for i in items] * 2 + [i.locality_prompt for i in items]
+    queries = [Query(Image.fromarray(s.pixels), prompt) for s, prompt in zip(shown, asked, strict=True)]
+    targets = [i.target for i in items] * 3 + [i.locality_answer for i in items]
+    passes: list[torch.Tensor] = []
+    hook = backbone.model.register_forward_hook(lambda _module, _inputs, output: passes.append(output.logits))
+    found = editor.predict(repositories * 4, queries, targets)
+    unedited = editor.predict(None, queries, targets)
+    hook.remove()
+    edited, plain = passes
+    for row, prediction in enumerate(found):
+        wanted = trained[number == row]
+        assert gold[number == row].tolist() == [*prediction.target, backbone.eos_id]
+        assert tuple(wanted.argmax(-1)[:-1].tolist()) == prediction.predicted
+        assert torch.allclose(edited[row, -len(wanted) :], wanted, atol=1e-4)
+        assert not torch.allclose(plain[row, -len(wanted) :], wanted, atol=1e-2)
+    assert [p.predicted for p in found] != [p.predicted for p in unedited]
 
 
 def test_the_frozen_half_runs_without_a_graph(trainer: EditorTrainer) -> None:
