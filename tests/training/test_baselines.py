@@ -22,6 +22,7 @@ from liveedit.configs import TRAINED, BaselineTrainingConfig, TrainedKind
 from liveedit.editors.folder import load_folder, save_folder
 from liveedit.training.baselines import Trainee
 from liveedit.training.editor_samples import EditorBatch
+from liveedit.training.records import STATE, load_state
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,23 @@ def test_a_training_that_is_resumed_arrives_at_the_same_weights(
     straight = load_folder(plain, "toy", ToyConfig, lively_backbone)[1]
     assert all(torch.equal(found[name], straight[name]) for name in straight)
     assert set(wanted) == set(straight)
+
+
+def test_with_validation_the_best_weights_are_written_and_training_ends_early(
+    lively_backbone_folder: Path, lively_backbone: Backbone, tmp_path: Path
+) -> None:
+    """A rate so high that each step goes past what it aims at."""
+    wild = ("--steps", 20, "--learning-rate", 2, "--warmup", 0, "--validate-every", 1, "--validation-cases", 2)
+    assert train(tmp_path, lively_backbone_folder, *wild, "--patience", 2) == 0
+    rows = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    losses = [row["held_out_loss"] for row in rows]
+    lowest = losses.index(min(losses))
+    assert len(losses) == lowest + 1 + 2 < 20
+    best, last = (load_state(tmp_path / "run" / name) for name in ("best-toy.pt", STATE))
+    assert (best["step"], last["step"]) == (lowest + 1, len(losses))
+    written = load_folder(tmp_path, "toy", ToyConfig, lively_backbone)[1]
+    assert all(torch.equal(written[name], best["modules"][name]) for name in written)
+    assert not all(torch.equal(written[name], last["modules"][name]) for name in written)
 
 
 def test_options_are_those_of_the_editor_and_its_preset(capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,3 +199,27 @@ def test_tensorboard_gets_the_figures_of_the_curve(tmp_path: Path, monkeypatch: 
     assert writer.folder == str(tmp_path / "tensorboard" / "toy") and writer.purge_step == 0 and writer.closed
     wanted = [(k, row[k], row["step"]) for row in lines(tmp_path) for k in ("loss", "batch")]
     assert writer.scalars == wanted
+
+
+def test_the_real_tensorboard_reads_the_figures_of_a_resumed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def interrupted(path: Path, payload: dict[str, Any]) -> None:
+        records.save_state(path, payload)
+        if payload["step"] == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("toy", Toy(), batches, PACE, tmp_path, {}, tensorboard=True)
+    monkeypatch.undo()
+    run_stage("toy", Toy(), batches, PACE, tmp_path, load_state(tmp_path / STATE), tensorboard=True)
+    found = events.EventAccumulator(str(tmp_path / records.EVENTS / "toy"))
+    found.Reload()
+    rows = lines(tmp_path)
+    assert found.Tags()["scalars"] == ["loss", "batch"] and [row["step"] for row in rows] == [2, 5, 6]
+    for name in ("loss", "batch"):
+        read = [(event.step, event.value) for event in found.Scalars(name)]
+        assert read == [(row["step"], pytest.approx(row[name], rel=1e-6)) for row in rows]
