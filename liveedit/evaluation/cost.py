@@ -16,6 +16,9 @@ from liveedit.types import Query
 
 SECONDS = ("seconds_per_edit", "seconds_per_answer_edited", "seconds_per_answer_unedited")
 COST = (*SECONDS, "timed", "repository_bytes")
+# An answer's two parts, which older measurements lack: the question read and one token said, then the further tokens.
+PARTS = ("prefill", "decode")
+PART_SECONDS = tuple(f"seconds_per_{part}_{model}" for part in PARTS for model in ("edited", "unedited"))
 # Of every answer that is timed: a model that says more than another is not slower for it.
 TIMED_TOKENS = 4
 
@@ -28,12 +31,12 @@ def measure_cost(
 ) -> dict[str, Any]:
     """Medians over ``samples`` of one edit (on a fresh state) and of one answer under ``state``, after a warm-up of each.
 
-    An answer is ``TIMED_TOKENS`` tokens, whatever the model would have said. Keys are those of ``COST``; ``timed`` is
-    how many samples were. ``done`` is called with the number of finished steps, two for each sample.
+    An answer is ``TIMED_TOKENS`` tokens, whatever the model would have said. Its prefill is an answer of one token, asked
+    next; what the whole answer took longer is the decoding of the further tokens. Keys are those of ``COST`` and
+    ``PART_SECONDS``; ``timed`` is how many samples were. ``done`` is called with the number of finished steps, two for
+    each sample.
     """
     edits: list[float] = []
-    edited: list[float] = []
-    unedited: list[float] = []
     scratch = editor.empty()
     first = edit_of(samples[0])
     editor.edit(scratch, [first], template=False)
@@ -43,24 +46,37 @@ def measure_cost(
         editor.edit(scratch, [edit], template=False)
         edits.append(perf_counter() - start)
         done(number + 1)
-    with _exactly(TIMED_TOKENS, editor):
-        for model in (state, None):
-            editor.answer(model, Query(first.image, first.prompt), max_new_tokens=TIMED_TOKENS, template=False)
-        for number, sample in enumerate(samples):
-            query = Query(sample.image.open(), sample.src)
-            # The order is swapped each time, so that neither model always meets the warmer cache.
-            for model in (state, None) if number % 2 == 0 else (None, state):
-                start = perf_counter()
-                editor.answer(model, query, max_new_tokens=TIMED_TOKENS, template=False)
-                (unedited if model is None else edited).append(perf_counter() - start)
-            done(len(samples) + number + 1)
+    models = {"edited": state, "unedited": None}
+    whole, prefill = ({name: list[float]() for name in models} for _ in range(2))
+    for model in models.values():
+        for tokens in (TIMED_TOKENS, 1):
+            _seconds(editor, model, Query(first.image, first.prompt), tokens)
+    for number, sample in enumerate(samples):
+        query = Query(sample.image.open(), sample.src)
+        # The order is swapped each time, so that neither model always meets the warmer cache.
+        for name in list(models)[:: 1 if number % 2 == 0 else -1]:
+            whole[name].append(_seconds(editor, models[name], query, TIMED_TOKENS))
+            prefill[name].append(_seconds(editor, models[name], query, 1))
+        done(len(samples) + number + 1)
+    found = {"seconds_per_edit": median(edits)}
+    for name in models:
+        found[f"seconds_per_answer_{name}"] = median(whole[name])
+        found[f"seconds_per_prefill_{name}"] = median(prefill[name])
+        further = [total - one for total, one in zip(whole[name], prefill[name], strict=True)]
+        found[f"seconds_per_decode_{name}"] = max(median(further), 0.0)  # tokens that take next to nothing may come out below it
     return {
-        "seconds_per_edit": round(median(edits), 5),
-        "seconds_per_answer_edited": round(median(edited), 5),
-        "seconds_per_answer_unedited": round(median(unedited), 5),
+        **{key: round(found[key], 5) for key in (*SECONDS, *PART_SECONDS)},
         "timed": len(samples),
         "repository_bytes": state.nbytes(),
     }
+
+
+def _seconds(editor: Editor[Any], state: Any, query: Query, tokens: int) -> float:
+    """How long an answer of exactly so many tokens takes."""
+    with _exactly(tokens, editor):
+        start = perf_counter()
+        editor.answer(state, query, max_new_tokens=tokens, template=False)
+        return perf_counter() - start
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from liveedit.evaluation.cost import SECONDS
+from liveedit.evaluation.cost import PART_SECONDS, PARTS, SECONDS
 from liveedit.evaluation.metrics import RESAMPLES
 from liveedit.evaluation.plan import Run
 
@@ -20,21 +20,28 @@ COUNTS = ("passed.", "m_loc.passed", "false.passed")  # names of values that are
 
 
 class Resamples:
-    """Bootstrap resamples of some samples, drawn within each seed, and used for every value alike (Efron, 1979).
+    """Bootstrap resamples of some tests, drawn within each seed, and used for every value alike (Efron, 1979).
 
-    ``weights`` [resamples, samples] says how often each sample was drawn. Seeds are not resampled: three are too
-    few to say how seeds vary.
+    ``weights`` [resamples, tests] says how often each test was drawn. Seeds are not resampled: three are too few to
+    say how seeds vary. ``samples`` names the benchmark's sample behind each test (default: each has its own): one that
+    several seeds tested is drawn with all of its tests at once, among those that the same seeds tested, since its
+    tests say little more than one of them does.
     """
 
-    def __init__(self, seeds: Sequence[int]) -> None:
+    def __init__(self, seeds: Sequence[int], samples: Sequence[Hashable] | None = None) -> None:
         rng = np.random.default_rng(STREAM)
-        labels = np.asarray(seeds)
-        self.weights: NDArray[np.float32] = np.zeros((RESAMPLES, len(labels)), dtype=np.float32)
-        for seed in dict.fromkeys(seeds):
-            (members,) = np.nonzero(labels == seed)
+        tests: dict[Hashable, list[int]] = {}
+        for number, sample in enumerate(range(len(seeds)) if samples is None else samples):
+            tests.setdefault(sample, []).append(number)
+        alike: dict[tuple[int, ...], list[list[int]]] = {}
+        for numbers in tests.values():
+            alike.setdefault(tuple(seeds[number] for number in numbers), []).append(numbers)
+        self.weights: NDArray[np.float32] = np.zeros((RESAMPLES, len(seeds)), dtype=np.float32)
+        for group in alike.values():
+            members = np.asarray(group)
             drawn = rng.integers(len(members), size=(RESAMPLES, len(members)))
-            for row, numbers in zip(self.weights, drawn, strict=True):
-                row[members] = np.bincount(numbers, minlength=len(members))
+            for row, chosen in zip(self.weights, drawn, strict=True):
+                row[members] = np.bincount(chosen, minlength=len(members))[:, None]
 
     def interval(self, values: Sequence[float | None], scale: float = 1.0) -> dict[str, Any] | None:
         """``mean``, its 95 % percentile interval ``low`` to ``high``, and ``n``; None is left out, and None of nothing."""
@@ -65,7 +72,8 @@ def summarise(runs: Sequence[Run], contents: Sequence[Mapping[str, Any]]) -> lis
 
 def _entry(count: int, pairs: Sequence[tuple[Run, Mapping[str, Any]]]) -> dict[str, Any]:
     tests = [(run, test) for run, content in pairs for test in content["tests"]]
-    resamples = Resamples([run.seed for run, _ in tests])
+    resamples = _resamples(tests)
+    second = {"premises": sum(t["premises"] for _, t in tests if "premises" in t)}
     return {
         "edits": count,
         "runs": len(pairs),
@@ -75,7 +83,13 @@ def _entry(count: int, pairs: Sequence[tuple[Run, Mapping[str, Any]]]) -> dict[s
         "unedited": _means(resamples, [test["unedited"] for _, test in tests]),
         "ages": _ages(count, tests),
         "cost": _cost([content["cost"] for run, content in pairs if run.chunk == 0]),
+        **(second if any("premises" in test for _, test in tests) else {}),
     }
+
+
+def _resamples(tests: Sequence[tuple[Run, Mapping[str, Any]]]) -> Resamples:
+    """Of tests, by the samples that they name; those that name none (drawn anew for each seed) have each its own."""
+    return Resamples([run.seed for run, _ in tests], [test.get("sample", n) for n, (_, test) in enumerate(tests)])
 
 
 def _means(resamples: Resamples, values: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
@@ -99,24 +113,24 @@ def _ages(count: int, tests: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[di
         if not group:
             continue
         first, last = -(-number * count // bins), -(-(number + 1) * count // bins) - 1
-        resamples = Resamples([run.seed for run, _ in group])
-        rows = [{name: test["edited"].get(name) for name in AGE_METRICS} for _, test in group]
-        entries.append(
-            {
-                "age": [count - 1 - last, count - 1 - first],
-                "tested": len(group),
-                "edited": _means(resamples, rows),
-            }
-        )
+        resamples = _resamples(group)
+        entry: dict[str, Any] = {"age": [count - 1 - last, count - 1 - first], "tested": len(group)}
+        for model in ("edited", "unedited"):
+            rows = [{name: test[model].get(name) for name in AGE_METRICS} for _, test in group]
+            entry[model] = _means(resamples, rows)
+        entries.append(entry)
     return entries
 
 
 def _cost(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The seeds' medians averaged, and the ratio of an edited to an unedited answer."""
-    found: dict[str, Any] = {key: round(mean(cost[key] for cost in costs), 5) for key in SECONDS}
-    # Seconds are kept to five decimals; an answer that took none of them would have no ratio.
-    unedited = max(found["seconds_per_answer_unedited"], 1e-5)
-    found["answer_ratio"] = round(found["seconds_per_answer_edited"] / unedited, 3)
+    """The seeds' medians averaged, and the ratios of an edited to an unedited answer, whole and in parts where timed so."""
+    parts = PARTS if all(set(PART_SECONDS) <= set(cost) for cost in costs) else ()
+    keys = (*SECONDS, *(PART_SECONDS if parts else ()))
+    found: dict[str, Any] = {key: round(mean(cost[key] for cost in costs), 5) for key in keys}
+    for part in ("answer", *parts):
+        # Seconds are kept to five decimals; an answer that took none of them would have no ratio.
+        unedited = max(found[f"seconds_per_{part}_unedited"], 1e-5)
+        found[f"{part}_ratio"] = round(found[f"seconds_per_{part}_edited"] / unedited, 3)
     found["timed"] = sum(cost["timed"] for cost in costs)
     found["bytes"] = round(mean(cost["repository_bytes"] for cost in costs))
     return found

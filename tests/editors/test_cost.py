@@ -15,7 +15,7 @@ from liveedit.editors import LiveEdit
 from liveedit.editors.fine_tuning import FineTuneLanguage
 from liveedit.editors.memory import MemoryEditor
 from liveedit.evaluation.asking import edit_of
-from liveedit.evaluation.cost import COST, TIMED_TOKENS, measure_cost
+from liveedit.evaluation.cost import COST, PART_SECONDS, TIMED_TOKENS, measure_cost
 from liveedit.types import Query
 
 
@@ -50,6 +50,10 @@ def test_answers_of_one_length_are_timed(
 
     monkeypatch.setattr(type(editor), "answer", counting)
     cost = measure_cost(editor, state, samples, lambda _: None)
-    assert set(cost) == set(COST)
-    assert said == [TIMED_TOKENS] * 6
+    assert set(cost) == {*COST, *PART_SECONDS}
+    # Both models warm up, and answer both samples: whole answers, each followed by its prefill alone.
+    assert said == [TIMED_TOKENS, 1] * 6
+    for model in ("edited", "unedited"):
+        assert cost[f"seconds_per_prefill_{model}"] > 0
+        assert 0 <= cost[f"seconds_per_decode_{model}"] < cost[f"seconds_per_answer_{model}"]
     assert editor.answer(state, query).text == before
