@@ -7,11 +7,14 @@ Everything measured lies in one folder: ``settings.json`` (what was asked for; a
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from liveedit.data import Sample
 from liveedit.editors import Editor
 from liveedit.evaluation.asking import (
     EDITED_QUERIES,
@@ -25,7 +28,9 @@ from liveedit.evaluation.asking import (
 )
 from liveedit.evaluation.benchmarks import Benchmark, Source
 from liveedit.evaluation.cost import COST, measure_cost
+from liveedit.evaluation.notes import lifelong_notes
 from liveedit.evaluation.plan import LifelongOptions, Run, runs_of
+from liveedit.evaluation.portability import ask_portability, portability_values, with_premises
 from liveedit.evaluation.store import BLOCK, UneditedAnswers, claim_folder, read_json, write_json
 from liveedit.evaluation.summary import summarise
 from liveedit.types import InputError, LiveEditError
@@ -79,7 +84,8 @@ def run_lifelong(
     runs = runs_of(options, pool)
     session.total = sum(session.steps(run) for run in runs)
     found = [session.finish(run) for run in runs]
-    result = {**settings, "label": label or name, "runs": summarise(runs, found)}
+    entries = summarise(runs, found)
+    result = {**settings, "label": label or name, "runs": entries, "notes": lifelong_notes(name, entries)}
     write_json(folder / RESULT, result)
     return result
 
@@ -143,6 +149,10 @@ class _Session:
         state, ids = self._applied(run, benchmark, order)
         place_of = {sample: place for place, sample in enumerate(order)}
         edited_pictures = {benchmark.edited[run.first + i] for i in range(run.edits)}
+        known = state
+        if len(tests) < run.tested:
+            # All that the run tests, whatever an interruption has left to test.
+            known, _ = with_premises(self.editor, state, benchmark.samples[run.first : run.first + run.tested])
         for start in range(len(tests), run.tested, BLOCK):
             numbers = range(start, min(start + BLOCK, run.tested))
             samples = [benchmark.samples[run.first + i] for i in numbers]
@@ -152,7 +162,13 @@ class _Session:
             before = self.floor.responses(
                 self.editor, benchmark, run.seed, positions, options.max_new_tokens, options.batch_size
             )
-            for i, sample, new, old in zip(numbers, samples, after, before, strict=True):
+            carried = ask_portability(self.editor, known, samples, options.max_new_tokens, options.batch_size)
+            carried_before = self.floor.portability(
+                self.editor, benchmark, run.seed, positions, options.max_new_tokens, options.batch_size
+            )
+            for i, sample, new, old, port, port_before in zip(
+                numbers, samples, after, before, carried, carried_before, strict=True
+            ):
                 concerned = benchmark.unrelated[run.first + i] in edited_pictures
                 tests.append(
                     {
@@ -160,8 +176,15 @@ class _Session:
                         "target": sample.alt,
                         "place": place_of[i],
                         "answers": new.texts,
-                        "edited": {**values_of(score(sample, new, old)), **routing_of(new, concerned)},
-                        "unedited": values_of(score(sample, old, old)),
+                        "edited": {
+                            **values_of(score(sample, new, old)),
+                            **routing_of(new, concerned),
+                            **portability_values(port),
+                        },
+                        "unedited": {**values_of(score(sample, old, old)), **port_before},
+                        # The world's samples are drawn anew for each seed, a file's are the same for all.
+                        **({} if self.source.size is None else {"sample": identity_of(sample)}),
+                        **({"premises": sum(p.premise is not None for p in sample.portability)} if port else {}),
                     }
                 )
             write_json(path, content)
@@ -214,6 +237,12 @@ class _Session:
         for old in index.parent.glob(f"{index.stem}.*.state"):
             if old != file:
                 old.unlink()
+
+
+def identity_of(sample: Sample) -> str:
+    """What tells a file's sample from the others, wherever its pictures lie: a digest of all that it asks and answers."""
+    texts = [sample.src, sample.rephrase, sample.alt, sample.loc, sample.loc_ans, sample.m_loc_q, sample.m_loc_a]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
 
 
 def values_of(scores: Scores) -> dict[str, float | None]:

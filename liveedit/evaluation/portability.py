@@ -11,18 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from liveedit.data import PortabilityProbe, Sample
+from liveedit.data import Sample
 from liveedit.editors import Editor
-from liveedit.evaluation.asking import BATCH, answers_of, apply_edits, predictions_of
-from liveedit.evaluation.metrics import contains, exact_match, percent, token_f1
+from liveedit.evaluation.asking import BATCH, TEXT_MEASURES, answers_of, apply_edits, predictions_of
+from liveedit.evaluation.metrics import percent
 from liveedit.types import Edit, Query
 
 CHUNK = 32  # samples whose pictures are in memory at once
-MEASURES = {"exact": exact_match, "contains": contains, "f1": token_f1}
+MEASURES = ("teacher_forced", *TEXT_MEASURES)
 NOTE = (
     "questions on the edit's picture that follow from the edit, in percent; teacher_forced is the paper's metric; "
     "premises are second edits that some questions need, applied on the same picture for these questions alone"
 )
+
+Question = tuple[int, dict[str, float]]  # its number of hops, and its values in 0..1 by measure
 
 
 @dataclass
@@ -31,15 +33,16 @@ class _Scores:
 
     values: dict[int, dict[str, list[float]]] = field(default_factory=dict)
 
-    def add(self, hops: int, measure: str, value: float) -> None:
-        self.values.setdefault(hops, {}).setdefault(measure, []).append(value)
+    def add(self, questions: Sequence[Question]) -> None:
+        for hops, values in questions:
+            for measure, value in values.items():
+                self.values.setdefault(hops, {}).setdefault(measure, []).append(value)
 
     def report(self) -> dict[str, Any]:
         """Percentages of all questions, and by hop."""
-        names = ("teacher_forced", *MEASURES)
-        together = {name: percent([v for hop in self.values.values() for v in hop[name]]) for name in names}
+        together = {name: percent([v for hop in self.values.values() for v in hop[name]]) for name in MEASURES}
         by_hop = {
-            f"{hops}-hop": {**{name: percent(hop[name]) for name in names}, "questions": len(hop["teacher_forced"])}
+            f"{hops}-hop": {**{name: percent(hop[name]) for name in MEASURES}, "questions": len(hop["teacher_forced"])}
             for hops, hop in sorted(self.values.items())
         }
         return {"all": together, "by_hop": by_hop}
@@ -61,15 +64,13 @@ def portability(
     ("1-hop" …) of ``teacher_forced``, ``exact``, ``contains``, ``f1`` in percent, by hop also ``questions``.
     """
     asked = [sample for sample in samples if sample.portability]
-    known, premises = _with_premises(editor, state, asked)
+    known, premises = with_premises(editor, state, asked)
     edited, unedited = _Scores(), _Scores()
     for start in range(0, len(asked), CHUNK):
         part = asked[start : start + CHUNK]
-        pictures = [sample.image.open() for sample in part]
-        pairs = [(i, probe) for i, sample in enumerate(part) for probe in sample.portability]
-        queries = [Query(pictures[i], probe.question) for i, probe in pairs]
         for scores, model in ((edited, known), (unedited, None)):
-            _score(editor, model, queries, [probe for _, probe in pairs], scores, max_new_tokens, batch_size)
+            for questions in ask_portability(editor, model, part, max_new_tokens, batch_size):
+                scores.add(questions)
         done(start + len(part))
     return {
         "questions": sum(len(sample.portability) for sample in asked),
@@ -79,7 +80,7 @@ def portability(
     }
 
 
-def _with_premises(editor: Editor[Any], state: Any, samples: Sequence[Sample]) -> tuple[Any, int]:
+def with_premises(editor: Editor[Any], state: Any, samples: Sequence[Sample]) -> tuple[Any, int]:
     """The state with the premises of the samples' questions added to a copy, and how many they are."""
     second = [(sample, probe.premise) for sample in samples for probe in sample.portability if probe.premise]
     if not second:
@@ -91,19 +92,27 @@ def _with_premises(editor: Editor[Any], state: Any, samples: Sequence[Sample]) -
     return known, len(second)
 
 
-def _score(
-    editor: Editor[Any],
-    state: Any,
-    queries: Sequence[Query],
-    probes: Sequence[PortabilityProbe],
-    scores: _Scores,
-    max_new_tokens: int,
-    batch_size: int,
-) -> None:
-    """Teacher-forced and written answers of one model."""
-    predicted = predictions_of(editor, state, queries, [probe.answer for probe in probes], batch_size)
+def ask_portability(
+    editor: Editor[Any], state: Any, samples: Sequence[Sample], max_new_tokens: int, batch_size: int
+) -> list[list[Question]]:
+    """Each sample's portability questions, as one model answers them teacher-forced and by itself."""
+    pairs = [(row, probe) for row, sample in enumerate(samples) for probe in sample.portability]
+    pictures = {row: samples[row].image.open() for row, _ in pairs}
+    queries = [Query(pictures[row], probe.question) for row, probe in pairs]
+    predicted = predictions_of(editor, state, queries, [probe.answer for _, probe in pairs], batch_size)
     written = answers_of(editor, state, queries, max_new_tokens, batch_size)
-    for probe, prediction, answer in zip(probes, predicted, written, strict=True):
-        scores.add(probe.hops, "teacher_forced", prediction.agreement)
-        for name, score in MEASURES.items():
-            scores.add(probe.hops, name, score(answer.text, probe.answer))
+    found: list[list[Question]] = [[] for _ in samples]
+    for (row, probe), prediction, answer in zip(pairs, predicted, written, strict=True):
+        values = {name: rate(answer.text, probe.answer) for name, rate in TEXT_MEASURES.items()}
+        found[row].append((probe.hops, {"teacher_forced": prediction.agreement, **values}))
+    return found
+
+
+def portability_values(questions: Sequence[Question]) -> dict[str, float]:
+    """The means of one sample's questions, together and by hop, by the names that results use."""
+    rows: dict[str, list[float]] = {}
+    for hops, values in questions:
+        for name, value in values.items():
+            for key in (f"port.{name}", f"port.{hops}-hop.{name}"):
+                rows.setdefault(key, []).append(value)
+    return {key: sum(found) / len(found) for key, found in sorted(rows.items())}

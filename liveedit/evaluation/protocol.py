@@ -27,6 +27,7 @@ from liveedit.evaluation.asking import (
 )
 from liveedit.evaluation.cost import measure_cost
 from liveedit.evaluation.metrics import OwnExpert, bootstrap_interval, mean, percent
+from liveedit.evaluation.notes import t_loc_note
 from liveedit.evaluation.portability import NOTE as PORTABILITY
 from liveedit.evaluation.portability import portability
 from liveedit.experts import ExpertRepository
@@ -36,7 +37,6 @@ FORMAT = "liveedit-evaluation-1"
 CHUNK = 32  # samples whose pictures are in memory at once
 TIMED = 20
 NOTES = {
-    "t_loc": "100 by construction: without a picture nothing is routed, and the unedited model answers",
     "paper": "teacher-forced argmax, mean over samples of the share of tokens, in percent; locality is "
     "agreement with the unedited model, whose own is 100 by definition",
     "generation": "greedy answers that stop by themselves, in percent; contains and f1 count words",
@@ -164,8 +164,9 @@ def evaluate(
         result["routing"] = _routing(responses)
     else:
         del result["notes"]["routing"]
-    if not isinstance(state, ExpertRepository):
-        del result["notes"]["t_loc"]
+    constructed = t_loc_note(editor)
+    if constructed is not None:
+        result["notes"] = {"t_loc": constructed, **result["notes"]}
     if carrying:
         result["portability"] = portability(
             editor,

@@ -10,6 +10,7 @@ from typing import Any
 from liveedit.editors import Editor
 from liveedit.evaluation.asking import BATCH, Response, respond
 from liveedit.evaluation.benchmarks import Benchmark
+from liveedit.evaluation.portability import ask_portability, portability_values
 from liveedit.files import whole
 from liveedit.types import InputError
 
@@ -72,6 +73,7 @@ class UneditedAnswers:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         self._last: tuple[Path, list[Response]] | None = None
+        self._last_portability: tuple[Path, list[dict[str, float]]] | None = None
         claim_folder(folder, settings, "unedited answers")
 
     def responses(
@@ -92,6 +94,44 @@ class UneditedAnswers:
             block = self._block(editor, benchmark, seed, position // BLOCK, max_new_tokens, batch_size)
             found.append(block[position % BLOCK])
         return found
+
+    def portability(
+        self,
+        editor: Editor[Any],
+        benchmark: Benchmark,
+        seed: int,
+        positions: Sequence[int],
+        max_new_tokens: int,
+        batch_size: int = BATCH,
+    ) -> list[dict[str, float]]:
+        """What the samples' portability questions score, in files of their own; nothing for samples without any."""
+        found = []
+        for position in positions:
+            number = position // BLOCK
+            path = self.folder / f"seed-{seed}" / f"{number:05d}-portability.json"
+            if self._last_portability is None or self._last_portability[0] != path:
+                samples = benchmark.samples[number * BLOCK : (number + 1) * BLOCK]
+                asked = [[[probe.question, probe.answer] for probe in sample.portability] for sample in samples]
+                if path.exists() and any(asked):
+                    block = self._read_portability(path, asked)
+                else:
+                    questions = ask_portability(editor, None, samples, max_new_tokens, batch_size)
+                    block = [portability_values(row) for row in questions]
+                    if any(asked):
+                        write_json(path, {"questions": asked, "values": block})
+                self._last_portability = (path, block)
+            found.append(self._last_portability[1][position % BLOCK])
+        return found
+
+    @staticmethod
+    def _read_portability(path: Path, asked: Sequence[Any]) -> list[dict[str, float]]:
+        value = read_json(path, "questions", "values")
+        if value["questions"] != asked:
+            raise InputError(f"{path} answers another benchmark's questions: choose another folder")
+        rows: list[dict[str, float]] = value["values"]
+        if not isinstance(rows, list) or [bool(row) for row in rows] != [bool(questions) for questions in asked]:
+            raise InputError(f"{path} is damaged: delete it, and what it held is measured again")
+        return rows
 
     def _block(
         self, editor: Editor[Any], benchmark: Benchmark, seed: int, number: int, max_new_tokens: int, batch_size: int

@@ -14,6 +14,7 @@ from liveedit.editors import LiveEdit, Unedited
 from liveedit.evaluation import LifelongOptions, lifelong, run_lifelong
 from liveedit.evaluation.benchmarks import Benchmark, FileSource, WorldSource
 from liveedit.evaluation.conflicts import run_conflicts
+from liveedit.evaluation.cost import COST
 from liveedit.evaluation.lifelong import RESULT
 from liveedit.types import InputError
 
@@ -55,6 +56,7 @@ def test_the_result(whole: tuple[Path, dict[str, Any]], open_editor: LiveEdit) -
     assert result["backbone"] == open_editor.backbone.fingerprint
     assert result["editor"] == {"name": "liveedit", "fingerprint": open_editor.fingerprint}
     assert result["benchmark"] == {"name": "world", "pool": 4}
+    assert "by construction" in result["notes"]["t_loc"]
     one, four = entry_of(result, 1), entry_of(result, 4)
     assert (one["runs"], one["tested"], one["tested_per_run"]) == (4, 4, 1)
     assert (four["runs"], four["tested"], four["tested_per_run"]) == (2, 6, 3)
@@ -71,6 +73,8 @@ def test_the_result(whole: tuple[Path, dict[str, Any]], open_editor: LiveEdit) -
         five = [edited[name]["mean"] for name in ("rel", "t_gen", "m_gen", "t_loc", "m_loc")]
         assert edited["average"]["mean"] == pytest.approx(sum(five) / 5, abs=0.02)
         assert entry["cost"]["seconds_per_edit"] > 0
+        assert entry["cost"]["prefill_ratio"] > 0 and entry["cost"]["decode_ratio"] >= 0
+        assert all(age["unedited"]["rel"]["n"] == age["tested"] for age in entry["ages"])
     assert four["edited"]["m_loc"]["mean"] < 100.0, "the experts must change something for this test to mean anything"
     c = open_editor.config
     per_expert = 4 * (2 * c.rank * c.hidden_size + 2 * c.queries * c.module_dim)
@@ -115,6 +119,31 @@ def test_an_interrupted_evaluation_goes_on_with_the_same_numbers(
     assert result_or_none is not None
     assert numbers_of(result_or_none) == numbers_of(result)
     assert not list(tmp_path.glob("states/*"))
+
+
+def test_runs_from_before_some_values_were_measured_are_summed_up_without_them(
+    whole: tuple[Path, dict[str, Any]], open_editor: LiveEdit, tmp_path: Path
+) -> None:
+    shutil.copytree(whole[0], tmp_path / "old")
+    for path in (tmp_path / "old" / "runs").glob("*.json"):
+        content = json.loads(path.read_text())
+        if content["cost"]:
+            content["cost"] = {key: value for key, value in content["cost"].items() if key in COST}
+        path.write_text(json.dumps(content))
+    result = run_lifelong(open_editor, Cached(), SMALL, tmp_path / "old", label="tiny")
+    assert numbers_of(result) == numbers_of(whole[1])
+    for old, new in zip(result["runs"], whole[1]["runs"], strict=True):
+        assert old["cost"] == {key: value for key, value in new["cost"].items() if "prefill" not in key and "decode" not in key}
+
+
+def test_a_file_s_sample_that_several_seeds_test_is_known_again(
+    forgetful: Any, coloured: FileSource, tmp_path: Path
+) -> None:
+    options = LifelongOptions((40,), (0, 1), least_tests=1, timed=1)
+    run_lifelong(forgetful(10), coloured, options, tmp_path)
+    tests = [json.loads(path.read_text())["tests"] for path in sorted((tmp_path / "runs").glob("*.json"))]
+    named = [{test["prompt"]: test["sample"] for test in found} for found in tests]
+    assert named[0] == named[1] and len(set(named[0].values())) == 40
 
 
 def test_saved_edits_are_not_applied_again(forgetful: Any, coloured: FileSource, tmp_path: Path) -> None:
