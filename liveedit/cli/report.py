@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from liveedit.evaluation.lifelong_figures import write_figures
-    from liveedit.evaluation.lifelong_report import read_results, write_tables
+    from liveedit.evaluation.lifelong_reading import read_results
+    from liveedit.evaluation.lifelong_report import write_tables
 
     results = read_results(args.results)
     files = [*write_tables(results, Path(args.out)), *write_figures(results, Path(args.out))]

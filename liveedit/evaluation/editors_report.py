@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from liveedit.evaluation.cost import PARTS
 from liveedit.evaluation.lifelong_figures import write_figures
-from liveedit.evaluation.lifelong_report import lifelong_tables, write_tables, write_text
-from liveedit.evaluation.report import table
+from liveedit.evaluation.lifelong_report import FLOOR, lifelong_tables, write_tables, write_text
+from liveedit.evaluation.report import number, table
 from liveedit.evaluation.store import read_json, write_json
 
 FORMAT = "liveedit-editors-1"
@@ -73,10 +74,11 @@ def costs_table(results: Sequence[Mapping[str, Any]]) -> str:
                 f"{cost['seconds_per_edit']:.3f}",
                 "–" if trained is None else f"{at_least}{trained / 60:.0f} min",
                 f"{cost['bytes'] / most:,.0f}",
-                f"{cost['answer_ratio']:.2f}",
+                *(number(cost.get(f"{part}_ratio")) for part in ("answer", *PARTS)),
             ]
         )
-    head = ["editor", "seconds per edit", "training", "bytes per edit", "answer, edited : unedited"]
+    rows.append([FLOOR, "–", "–", "0", *(["1.00"] * (1 + len(PARTS)))])
+    head = ["editor", "seconds per edit", "training", "bytes per edit", "answer, edited : unedited", "prefill", "decoding"]
     return "\n".join([f"# What editors cost, {most:,} edits", "", table(head, rows), ""])
 
 

@@ -1,4 +1,4 @@
-"""Figures of lifelong evaluations: values over the number of edits, by the age of an edit, and costs.
+"""Figures of lifelong evaluations: values over the number of edits, by the age of an edit, and costs, each beside the floor.
 
 Only ``matplotlib.figure.Figure``: pyplot keeps global state.
 """
@@ -31,13 +31,41 @@ CURVES = {
     "hard.all": "Hard locality",
 }
 AGES = {"rel": "Rel.", "rel.exact": "Rel., written, exact"}
+MEASURES = {"exact": "exact", "contains": "contains", "f1": "F1"}
+# Figures of their own, by the end of their names: what the paper does not measure. Values that no result has are left out.
+ADDITIONS = {
+    "written": {
+        f"{query}.{measure}": f"{name}, {title}"
+        for query, name in (("rel", "Rel."), ("t_gen", "T-Gen."), ("m_gen", "M-Gen."))
+        for measure, title in MEASURES.items()
+    },
+    "locality": {
+        "hard.same_picture": "Same picture, other question",
+        "hard.near_miss": "Look-alike picture, same question",
+        "m_loc.same": "Unrelated picture and question",
+    },
+    "routing": {
+        "recall.all": "Own edit passes",
+        "precision.all": "Own edit's share of those that pass",
+        "passed.all": "Edits that pass (number)",
+        "false.some_passed": "False activations",
+    },
+    "portability": {
+        "port.teacher_forced": "Portability",
+        **{f"port.{measure}": f"Portability, written, {title}" for measure, title in MEASURES.items()},
+    },
+}
+COUNTED = "passed.all"  # a number of edits, not a share of questions
 
 
-def curves_figure(results: Sequence[Result]) -> Figure:
-    """One panel per value over the number of edits, with intervals; the floor is dashed."""
-    figure = Figure(figsize=(3.25 * len(CURVES) / 2, 6.2), layout="constrained")
-    panels = figure.subplots(2, len(CURVES) // 2, squeeze=False).flatten()
-    for axes, (key, title) in zip(panels, CURVES.items(), strict=True):
+def curves_figure(results: Sequence[Result], titles: Mapping[str, str] | None = None, columns: int = 4) -> Figure:
+    """One panel per value (default: ``CURVES``) over the number of edits, with intervals; the floor is dashed."""
+    titles = CURVES if titles is None else titles
+    columns = min(columns, len(titles))
+    rows = -(-len(titles) // columns)
+    figure = Figure(figsize=(3.25 * columns, 0.4 + 2.9 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, (key, title) in zip(panels, titles.items(), strict=False):
         for number, result in enumerate(results):
             points = [(e["edits"], e["edited"][key]) for e in result["runs"] if key in e["edited"]]
             _line(axes, number, str(result["label"]), [(x, v["mean"], v["low"], v["high"]) for x, v in points])
@@ -48,11 +76,14 @@ def curves_figure(results: Sequence[Result]) -> Figure:
                     for entry in result["runs"]:
                         if key in entry["unedited"]:
                             floor.setdefault(entry["edits"], entry["unedited"][key]["mean"])
-            axes.plot(
-                sorted(floor), [floor[n] for n in sorted(floor)], "--", color=FLOOR, linewidth=1.2, label="unedited"
-            )
+            _floor(axes, [(n, floor[n]) for n in sorted(floor)])
         _finish(axes, title, "edits", results)
-        axes.set_ylim(-3, 103)
+        if key == COUNTED:
+            axes.set_ylim(bottom=0)
+        else:
+            axes.set_ylim(-3, 103)
+    for axes in panels[len(titles) :]:
+        axes.set_visible(False)
     _legend(figure, panels[0])
     return figure
 
@@ -73,9 +104,12 @@ def ages_figure(results: Sequence[Result]) -> Figure | None:
                 known = [(a["age"], a["edited"][key]) for a in entry["ages"] if key in a["edited"]]
                 points = [((low + high) / 2, v["mean"], v["low"], v["high"]) for (low, high), v in known]
                 _line(axes, number, str(result["label"]), points)
-                if key in entry["unedited"]:
-                    floor = entry["unedited"][key]["mean"]
-                    axes.axhline(floor, color=FLOOR, linestyle="--", linewidth=1.2, label="unedited")
+                below = [(sum(a["age"]) / 2, a["unedited"][key]["mean"]) for a in entry["ages"] if key in a.get("unedited", {})]
+                if below:
+                    _floor(axes, below)
+                elif key in entry["unedited"]:
+                    # Older results hold the floor of all ages together.
+                    _floor(axes, [(sum(a["age"]) / 2, entry["unedited"][key]["mean"]) for a in entry["ages"]])
             axes.set_title(f"{title}, {count:,} edits", fontsize=10)
             axes.set_xlabel("edits applied later (old left, new right)", fontsize=9)
             axes.invert_xaxis()
@@ -98,12 +132,14 @@ def costs_figure(results: Sequence[Result]) -> Figure:
         for number, result in enumerate(results):
             points = [(e["edits"], e["cost"][key]) for e in result["runs"]]
             _line(axes, number, str(result["label"]), [(x, y, y, y) for x, y in points])
+        if key == "answer_ratio":
+            axes.axhline(1.0, color=FLOOR, linestyle="--", linewidth=1.2, label="unedited")
         _finish(axes, title, "edits", results)
         if key == "bytes" and any(e["cost"][key] for r in results for e in r["runs"]):
             axes.set_yscale("log")
         else:
             axes.set_ylim(bottom=0)
-    _legend(figure, panels[0])
+    _legend(figure, panels[1])
     return figure
 
 
@@ -134,17 +170,19 @@ def bars_figure(results: Sequence[Result], keys: Mapping[str, str], entry_of: in
 def trend_figure(
     results: Sequence[Result], keys: Mapping[str, str], xs: Sequence[float], by: str, entry_of: int
 ) -> Figure:
-    """One panel per value at one number of edits over a setting of the editors, one point for each result."""
+    """One panel per value at one number of edits over a setting of the editors, a point for each result; the floor is dashed."""
     figure = Figure(figsize=(2.9 * len(keys), 3.0), layout="constrained")
     panels = figure.subplots(1, len(keys), squeeze=False)[0]
     for axes, (key, title) in zip(panels, keys.items(), strict=True):
-        points = []
+        points, floor = [], []
         for x, result in sorted(zip(xs, results, strict=True), key=lambda pair: pair[0]):
             for entry in result["runs"]:
                 if entry["edits"] == entry_of and key in entry["edited"]:
                     value = entry["edited"][key]
                     points.append((x, value["mean"], value["low"], value["high"]))
+                    floor += [(x, entry["unedited"][key]["mean"])] if key in entry["unedited"] else []
         _line(axes, 0, by, points)
+        _floor(axes, floor)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel(by, fontsize=9)
         _style(axes)
@@ -152,8 +190,12 @@ def trend_figure(
 
 
 def write_figures(results: Sequence[Result], folder: Path, name: str = "lifelong") -> list[Path]:
-    """Curves, values by age where there are any, and costs; returns the files."""
+    """Curves, the additions that were measured, values by age where there are any, and costs; returns the files."""
     files = save_figure(curves_figure(results), folder, f"{name}-curves")
+    for end, titles in ADDITIONS.items():
+        known = {k: title for k, title in titles.items() if any(k in e["edited"] for r in results for e in r["runs"])}
+        if known:
+            files += save_figure(curves_figure(results, known, 3 if end == "written" else 4), folder, f"{name}-{end}")
     ages = ages_figure(results)
     if ages is not None:
         files += save_figure(ages, folder, f"{name}-ages")
@@ -183,6 +225,13 @@ def _line(axes: Axes, number: int, label: str, points: Sequence[tuple[float, flo
         xs, means, color=colour, marker=MARKERS[number % len(MARKERS)], markersize=4, linewidth=1.6, label=_plain(label)
     )
     axes.fill_between(xs, lows, highs, color=colour, alpha=0.16, linewidth=0)
+
+
+def _floor(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """The unedited model's values; nothing where it has none."""
+    if points:
+        xs, means = zip(*points, strict=True)
+        axes.plot(xs, means, "--", color=FLOOR, linewidth=1.2, label="unedited")
 
 
 def _plain(label: str) -> str:

@@ -3,85 +3,61 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-from liveedit.evaluation.lifelong import FORMAT, RESULT
+from liveedit.evaluation.cost import PARTS
+from liveedit.evaluation.lifelong_reading import Result
+from liveedit.evaluation.notes import lifelong_notes
+from liveedit.evaluation.portability import MEASURES
 from liveedit.evaluation.report import NAMES, table
 from liveedit.types import InputError
 
-Result = Mapping[str, Any]
 WRITTEN = [f"{query}.{measure}" for query in ("rel", "t_gen", "m_gen") for measure in ("exact", "contains", "f1")]
 FLOOR = "unedited model"
-NOTES = (
-    "T-Loc. is 100 by construction for an editor that needs a picture to route by.",
-    "Locality is agreement with the unedited model, whose own is 100 by definition.",
-    "Brackets hold 95 % bootstrap intervals over the tested edits, resampled within each seed.",
-    "A false activation is an expert that passes on an unrelated picture that no edit was made on (its objects, in the order they stand in, are no edited picture's).",
-)
-
-
-def read_results(places: Sequence[str]) -> list[dict[str, Any]]:
-    """Finished evaluations, each named by its folder or file, or as ``LABEL=PLACE`` to give it another name."""
-    results = []
-    for place in places:
-        label, _, path = ("", "", place) if Path(place).exists() else place.rpartition("=")
-        result = read_result(Path(path))
-        results.append({**result, "label": label or result["label"]})
-    check_comparable(results)
-    return results
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """One finished evaluation, from its folder or its file."""
-    file = path / RESULT if path.is_dir() else path
-    try:
-        result = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"there is no finished evaluation at {path}: run `lifelong` until it is done") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read ({error}): measure it again") from error
-    wanted = ("label", "backbone", "benchmark", "options", "runs")
-    if not isinstance(result, dict) or result.get("format") != FORMAT or any(key not in result for key in wanted):
-        raise InputError(f"{file} holds no lifelong evaluation: give a folder or file that `lifelong` has written")
-    return result
-
-
-def check_comparable(results: Sequence[Result]) -> None:
-    """Refuse to put evaluations of different samples, or of one name, into one table."""
-    labels = [result["label"] for result in results]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise InputError(f"two evaluations are called {label!r}: name them apart with LABEL=FOLDER")
-    for result in results[1:]:
-        same = all(_samples(result)[key] == value for key, value in _samples(results[0]).items())
-        if not same:
-            raise InputError(
-                f"{results[0]['label']!r} and {result['label']!r} were measured on different samples "
-                f"({json.dumps(_samples(results[0]))} and {json.dumps(_samples(result))}): compare evaluations of one "
-                "benchmark, pool and list of seeds"
-            )
-
-
-def _samples(result: Result) -> dict[str, Any]:
-    return {"benchmark": result["benchmark"], "seeds": result["options"]["seeds"]}
+HOPS = ("1-hop", "2-hop", "3-hop", "4-hop")
+AGES = {"rel": "Rel.", "rel.exact": "Rel. exact", "m_gen.exact": "M-Gen. exact"}
+CONSTRUCTED = "100 by construction"
+LOCALITY = ("t_loc", "m_loc", "hard.")
+# What the notes under all tables are on; those on T-Loc. stand under its own.
+TITLES = {
+    "locality": "Locality",
+    "intervals": "Brackets",
+    "false": "False activations",
+    "port": "Portability",
+    "cost": "Cost",
+}
+INTERVAL = ("mean", "low", "high", "n")
 
 
 def rows_of(results: Sequence[Result]) -> Iterator[tuple[int, str, Mapping[str, Any], Mapping[str, Any]]]:
     """(edits, label, entry, values) by number of edits: every editor, then the floor of every backbone."""
-    counts = sorted({entry["edits"] for result in results for entry in result["runs"]})
-    backbones = list(dict.fromkeys(result["backbone"] for result in results))
-    for count in counts:
-        floors: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
-        for result in results:
-            for entry in result["runs"]:
-                if entry["edits"] == count:
-                    yield count, result["label"], entry, entry["edited"]
-                    floors.setdefault(result["backbone"], (entry, entry["unedited"]))
-        for backbone, (entry, values) in floors.items():
-            yield count, FLOOR if len(backbones) == 1 else f"{FLOOR} {backbone}", entry, values
+    for count in counts_of(results):
+        for result, entry in entries_of(results, count):
+            yield count, result["label"], entry, entry["edited"]
+        for label, entries in floors_of(results, count).items():
+            yield count, label, entries[0], entries[0]["unedited"]
+
+
+def counts_of(results: Sequence[Result]) -> list[int]:
+    """The numbers of edits that any of them has."""
+    return sorted({entry["edits"] for result in results for entry in result["runs"]})
+
+
+def entries_of(results: Sequence[Result], count: int) -> list[tuple[Result, Mapping[str, Any]]]:
+    """Those that have a number of edits, with what they measured at it."""
+    return [(result, entry) for result in results for entry in result["runs"] if entry["edits"] == count]
+
+
+def floors_of(results: Sequence[Result], count: int) -> dict[str, list[Mapping[str, Any]]]:
+    """What each unedited model is called, and the entries of the editors over it; their floors are the same samples'."""
+    several = len({result["backbone"] for result in results}) > 1
+    floors: dict[str, list[Mapping[str, Any]]] = {}
+    for result, entry in entries_of(results, count):
+        floors.setdefault(f"{FLOOR} {result['backbone']}" if several else FLOOR, []).append(entry)
+    return floors
 
 
 def named(benchmark: Mapping[str, Any]) -> str:
@@ -100,12 +76,16 @@ def lifelong_tables(results: Sequence[Result]) -> str:
         *_sampling(results),
     ]
 
-    def part(title: str, columns: Mapping[str, str], interval: bool, present: str = "") -> list[str]:
-        chosen = [row for row in rows if not present or present in row[3]]
+    def part(title: str, columns: Mapping[str, str], present: str = "") -> list[str]:
+        # An editor without such values is left out, the floor never is.
+        known = {count for count, _, _, values in rows if present in values}
+        chosen = [
+            row for row in rows if not present or present in row[3] or (row[0] in known and row[3] is row[2]["unedited"])
+        ]
         if not chosen:
             return []
         body = [
-            [f"{count:,}", label, str(entry["tested"]), *(cell(values.get(key), interval) for key in columns)]
+            [f"{count:,}", label, str(entry["tested"]), *(cell(values.get(key)) for key in columns)]
             for count, label, entry, values in chosen
         ]
         return [f"## {title}", "", table(["edits", "model", "tested", *columns.values()], body), ""]
@@ -119,26 +99,48 @@ def lifelong_tables(results: Sequence[Result]) -> str:
         "heaviest.all": "own heaviest %",
     }
     false = {"false.some_passed": "any passed %", "false.passed": "passed (mean)"}
+    notes = {name: note for result in results for name, note in notes_of(result).items() if name in TITLES}
     lines = [
         "# Lifelong editing", "", *head, "",
-        *part("The paper's metric, in percent", NAMES, True),
-        *part("Written answers, in percent", {**written, "m_loc.same": "M-Loc. same"}, False),
-        *part("Hard locality: answers identical to the unedited model's, in percent", hard, True, "hard.all"),
-        *part("Routing of questions that an edit concerns", routing, True, "recall.all"),
-        *part("False activations on pictures that no edit was made on", false, True, "false.some_passed"),
+        *part("The paper's metric, in percent", NAMES),
+        *(f"T-Loc. of {labels}: {note}.\n" for note, labels in _constructed(results).items()),
+        *part("Written answers, in percent", {**written, "m_loc.same": "M-Loc. same"}),
+        *part("Hard locality: answers identical to the unedited model's, in percent", hard, "hard.all"),
+        *part("Routing of questions that an edit concerns", routing, "recall.all"),
+        *part("False activations on pictures that no edit was made on", false, "false.some_passed"),
+        *(line for hops in ("", *HOPS) for line in part(*_portability(hops))),
         *_age_tables(results),
         "## Cost", "", _cost_table(results), "",
-        *(f"- {note}" for note in NOTES),
+        *(f"- {TITLES[name]}: {note}." for name, note in notes.items()),
     ]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n"
 
 
-def cell(value: Mapping[str, Any] | None, interval: bool) -> str:
-    """A mean with or without its interval; a dash where nothing was measured."""
-    if value is None:
-        return "–"
-    mean = f"{value['mean']:.2f}"
-    return f"{mean} [{value['low']:.2f}, {value['high']:.2f}]" if interval else mean
+def _portability(hops: str) -> tuple[str, dict[str, str], str]:
+    """Title, columns and what has to be there of the table of all portability questions, or of those some hops away."""
+    columns = {f"port.{hops}{'.' if hops else ''}{measure}": measure.replace("_", " ") for measure in MEASURES}
+    title = f"Portability, {hops} questions" if hops else "Portability: questions that follow from an edit"
+    return f"{title}, in percent", columns, next(iter(columns))
+
+
+def _constructed(results: Sequence[Result]) -> dict[str, str]:
+    """Why some editors' T-Loc cannot be other than 100, each reason with their names."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        note = notes_of(result).get("t_loc")
+        if note is not None:
+            found.setdefault(note, []).append(result["label"])
+    return {note: ", ".join(labels) for note, labels in found.items()}
+
+
+def notes_of(result: Result) -> dict[str, str]:
+    """The notes on a result, also on one that was written before results had any."""
+    return lifelong_notes(result["editor"]["name"], result["runs"])
+
+
+def cell(value: Mapping[str, Any] | None) -> str:
+    """A mean with its interval; a dash where nothing was measured."""
+    return "–" if value is None else f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
 
 
 def _sampling(results: Sequence[Result]) -> list[str]:
@@ -155,83 +157,93 @@ def _sampling(results: Sequence[Result]) -> list[str]:
 def _age_tables(results: Sequence[Result]) -> list[str]:
     """For each number of edits, values by the number of edits that came later."""
     lines: list[str] = []
-    for count in sorted({entry["edits"] for result in results for entry in result["runs"]}):
-        found = [(r, e) for r in results for e in r["runs"] if e["edits"] == count and len(e["ages"]) > 1]
+    for count in counts_of(results):
+        found = [(r["label"], e, "edited") for r, e in entries_of(results, count) if len(e["ages"]) > 1]
         if not found:
             continue
+        found += [(label, entries[0], "unedited") for label, entries in floors_of(results, count).items()]
         # The bins follow from the number of edits; those without a tested edit are left out of a result.
-        ages = list(dict.fromkeys(tuple(a["age"]) for _, e in found for a in e["ages"]))
-        ages.sort(reverse=True)
-        head = [low if low == high else f"{low}-{high}" for low, high in ages]
+        ages = sorted({tuple(a["age"]) for _, e, _ in found for a in e["ages"]}, reverse=True)
         body = []
-        for result, entry in found:
-            by_age = {tuple(a["age"]): a["edited"] for a in entry["ages"]}
-            for key, title in (("rel", "Rel."), ("rel.exact", "Rel. exact"), ("m_gen.exact", "M-Gen. exact")):
-                body.append([result["label"], title, *(cell(by_age.get(age, {}).get(key), False) for age in ages)])
-        for backbone in dict.fromkeys(result["backbone"] for result, _ in found):
-            values = next(e["unedited"] for r, e in found if r["backbone"] == backbone)
-            for key, title in (("rel", "Rel."), ("rel.exact", "Rel. exact"), ("m_gen.exact", "M-Gen. exact")):
-                body.append([FLOOR, title, *([cell(values.get(key), False)] * len(ages))])
+        for label, entry, model in found:
+            by_age = {tuple(a["age"]): a.get(model) for a in entry["ages"]}
+            if None in by_age.values():
+                # Older results hold the floor of all ages together.
+                label, by_age = f"{label}, all ages", dict.fromkeys(ages, entry[model])
+            for key, title in AGES.items():
+                body.append([label, title, *(cell((by_age.get(age) or {}).get(key)) for age in ages)])
+        head = [str(low) if low == high else f"{low}-{high}" for low, high in ages]
         lines += [f"## {count:,} edits by age (edits applied later), in percent", ""]
-        lines += [table(["model", "", *map(str, head)], body), ""]
+        lines += [table(["model", "", *head], body), ""]
     return lines
 
 
+def costs_of(results: Sequence[Result]) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """(edits, label, cost) by number of edits: every editor, then the unedited model as it was timed beside them."""
+    for count in counts_of(results):
+        yield from ((count, result["label"], entry["cost"]) for result, entry in entries_of(results, count))
+        for label, entries in floors_of(results, count).items():
+            floor: dict[str, Any] = {}
+            for part in ("answer", *PARTS):
+                timed = [e["cost"][key] for e in entries if (key := f"seconds_per_{part}_unedited") in e["cost"]]
+                if timed:
+                    seconds = round(mean(timed), 5)
+                    floor |= {f"seconds_per_{part}_edited": seconds, f"seconds_per_{part}_unedited": seconds}
+                floor[f"{part}_ratio"] = 1.0
+            yield count, label, {**floor, "bytes": 0}
+
+
 def _cost_table(results: Sequence[Result]) -> str:
-    rows = []
-    for count in sorted({entry["edits"] for result in results for entry in result["runs"]}):
-        for result in results:
-            for entry in (e for e in result["runs"] if e["edits"] == count):
-                cost = entry["cost"]
-                rows.append(
-                    [
-                        f"{count:,}",
-                        result["label"],
-                        f"{1000 * cost['seconds_per_edit']:.1f}",
-                        f"{1000 * cost['seconds_per_answer_edited']:.1f}",
-                        f"{1000 * cost['seconds_per_answer_unedited']:.1f}",
-                        f"{cost['answer_ratio']:.2f}",
-                        f"{cost['bytes']:,}",
-                    ]
-                )
-    head = ["edits", "model", "ms per edit", "ms per answer of 4 tokens", "unedited", "ratio", "bytes of the edits"]
-    return table(head, rows)
+    columns = {
+        "seconds_per_edit": "ms per edit",
+        "seconds_per_answer_edited": "ms per answer of 4 tokens",
+        "seconds_per_answer_unedited": "unedited",
+        "answer_ratio": "ratio",
+        "prefill_ratio": "of prefill",
+        "decode_ratio": "of decoding",
+        "bytes": "bytes of the edits",
+    }
+
+    def shown(key: str, value: float | None) -> str:
+        if value is None:
+            return "–"
+        return f"{1000 * value:.1f}" if key.startswith("seconds") else f"{value:.2f}" if key != "bytes" else f"{value:,}"
+
+    rows = [
+        [f"{count:,}", label, *(shown(key, cost.get(key)) for key in columns)] for count, label, cost in costs_of(results)
+    ]
+    return table(["edits", "model", *columns.values()], rows)
 
 
 def write_tables(results: Sequence[Result], folder: Path, name: str = "lifelong") -> list[Path]:
     """``name.md`` with all tables, ``name.csv`` with a line per value, ``name-ages.csv`` and ``name-costs.csv``."""
+
+    def note(result: Result, model: str, metric: str) -> str:
+        if metric == "t_loc" and model == "edited" and "t_loc" in notes_of(result):
+            return CONSTRUCTED
+        return "100 by definition" if model == "unedited" and metric.startswith(LOCALITY) else ""
+
     values = [
-        (
-            result["label"],
-            result["backbone"],
-            entry["edits"],
-            model,
-            metric,
-            *(v[k] for k in ("mean", "low", "high", "n")),
-        )
+        (result["label"], result["backbone"], entry["edits"], model, metric, *(v[k] for k in INTERVAL), note(result, model, metric))
         for result in results
         for entry in result["runs"]
         for model in ("edited", "unedited")
         for metric, v in entry[model].items()
-    ]
+    ]  # fmt: skip
     ages = [
-        (result["label"], entry["edits"], *age["age"], metric, *(v[k] for k in ("mean", "low", "high", "n")))
+        (result["label"], entry["edits"], *age["age"], model, metric, *(v[k] for k in INTERVAL))
         for result in results
         for entry in result["runs"]
         for age in entry["ages"]
-        for metric, v in age["edited"].items()
+        for model in ("edited", "unedited")
+        for metric, v in age.get(model, {}).items()
     ]
-    costs = [
-        (result["label"], entry["edits"], key, value)
-        for result in results
-        for entry in result["runs"]
-        for key, value in entry["cost"].items()
-    ]
-    interval = ("mean", "low", "high", "n")
+    costs = [(label, count, key, value) for count, label, cost in costs_of(results) for key, value in cost.items()]
+    head, head_of_ages = ("label", "backbone", "edits", "model", "metric"), ("label", "edits", "youngest", "oldest", "model", "metric")
     return [
         write_text(folder / f"{name}.md", lifelong_tables(results)),
-        write_csv(folder / f"{name}.csv", ("label", "backbone", "edits", "model", "metric", *interval), values),
-        write_csv(folder / f"{name}-ages.csv", ("label", "edits", "youngest", "oldest", "metric", *interval), ages),
+        write_csv(folder / f"{name}.csv", (*head, *INTERVAL, "note"), values),
+        write_csv(folder / f"{name}-ages.csv", (*head_of_ages, *INTERVAL), ages),
         write_csv(folder / f"{name}-costs.csv", ("label", "edits", "cost", "value"), costs),
     ]
 

@@ -108,7 +108,7 @@ def conflict_tables(study: Mapping[str, Any]) -> str:
     keys = (*OUTCOMES, "first_tokens", "later_tokens", "passed")
     for question in QUESTIONS:
         rows = [
-            [label, str(part["tested"]), *(cell(part["values"].get(f"{question}.{key}"), True) for key in keys)]
+            [label, str(part["tested"]), *(cell(part["values"].get(f"{question}.{key}")) for key in keys)]
             for label, part in study["conditions"].items()
         ]
         where = "the edit's own picture" if question == "rel" else "the redrawn picture"
