@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,4 +29,15 @@ def test_an_interruption_leaves_the_old_file_alone(tmp_path: Path, error: type[B
         part.write_text("half")
         raise error
     assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_processes_that_write_one_file_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    other = "import pathlib, sys, liveedit.files as f\nwith f.whole(pathlib.Path(sys.argv[1])) as p: p.write_text('theirs')"
+    with whole(path) as part:
+        part.write_text("ours")
+        subprocess.run([sys.executable, "-c", other, str(path)], check=True)
+        assert path.read_text() == "theirs"
+    assert path.read_text() == "ours"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
