@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from liveedit.cli.benchmarks import add_benchmark_options, open_benchmark
-from liveedit.cli.measuring import add_batch_option, check_editor, open_editor, tell_too_long
+from liveedit.cli.measuring import EDITOR_HELP, add_batch_option, check_editor, open_editor, tell_too_long
 from liveedit.cli.options import (
     BACKBONE,
     EDITOR,
@@ -48,8 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="editor",
         default=str(EDITOR),
         metavar="EDITOR",
-        help="a registered editor (liveedit, unedited, ft-l, ...), the folder of a trained one, NAME=FOLDER, or "
-        "NAME=PRESET for editors that are not trained (default: the shipped LiveEdit)",
+        help=EDITOR_HELP,
     )
     add_placement_options(parser)
     add_experts_option(parser)

@@ -6,6 +6,7 @@ import argparse
 
 from liveedit.cli.benchmarks import add_benchmark_options
 from liveedit.cli.measuring import (
+    EDITOR_HELP,
     add_lifelong_options,
     check_editor,
     fitting_source,
@@ -32,8 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--editor",
         default="liveedit",
         metavar="EDITOR",
-        help="a registered editor (liveedit, unedited, ft-l, ...), the folder of a trained one, NAME=FOLDER, or "
-        "NAME=PRESET for editors that are not trained (default: the shipped LiveEdit)",
+        help=EDITOR_HELP,
     )
     parser.add_argument(
         "--backbone", default=str(BACKBONE), metavar="PATH", help="backbone folder or hub id (default: shipped)"

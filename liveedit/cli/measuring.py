@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from liveedit.cli.benchmarks import PHOTOS, WORLD, read_published, refuse_published_options
 from liveedit.cli.options import CHECKPOINTS, EDITOR, progress
-from liveedit.configs import TRAINED
+from liveedit.configs import REGISTRY, TRAINED
 from liveedit.data import BENCHMARKS
 from liveedit.types import EditorError, InputError
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from liveedit.evaluation.benchmarks import Source
     from liveedit.evaluation.plan import LifelongOptions
 
+EDITOR_HELP = (
+    f"a registered editor ({', '.join(REGISTRY)}), the folder of a trained one, NAME=FOLDER, or NAME=PRESET for editors that are "
+    "not trained (default: the shipped LiveEdit)"
+)
 DEFAULT_FOLDERS = {"liveedit": EDITOR, **{name: CHECKPOINTS / "baselines" / name for name in TRAINED}}
 
 
@@ -127,16 +131,21 @@ def open_editor(text: str, backbone: Backbone, experts_on: str = "model") -> tup
 
 
 def check_editor(text: str, backbone: str) -> None:
-    """Refuse, before anything is loaded, a trained editor that is not there or cannot be for the backbone.
+    """Refuse, before anything is loaded, a trained editor that is not there, or any that cannot be for the backbone.
 
     ``text`` is what :func:`named_editor` understands, ``backbone`` a folder or hub id.
     """
-    from liveedit.editors.fit import check_fit
-    from liveedit.editors.folder import CONFIG, folder_config
+    from liveedit.backbones.checkpoint import read_config
+    from liveedit.backbones.checks import width_of
+    from liveedit.editors.fit import check_fit, check_layer_of
+    from liveedit.editors.folder import CONFIG, configured, folder_config
 
     name, path = named_editor(text)
     if name in TRAINED:
         folder_config(path, name, TRAINED[name].architecture)
+    elif presets := REGISTRY[name].presets:
+        model = read_config(backbone)
+        check_layer_of(configured(path, name, presets, width_of(model)), model)
     # Editors that are not trained have a preset's name for a path, or a folder with a configuration.
     if name == "liveedit" or (path and (Path(path) / CONFIG).is_file()):
         check_fit(path, backbone)

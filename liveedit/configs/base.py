@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from liveedit.config import option
@@ -47,6 +47,19 @@ class BaselineTrainingConfig:
             raise ConfigError(f"batch is {self.batch}: it must be at least 2, an edit is compared with others")
 
 
+# What the paper says of every editor that is trained (Section 7.4): at most so many steps, every 500 of which weights are
+# kept where the loss is the lowest so far, and an end when it falls no more.
+PAPER_PACE: dict[str, Any] = {
+    "steps": 200_000,
+    "batch": 8,
+    "final_rate": 1.0,
+    "mixed_precision": "bf16",
+    "validate_every": 500,
+    "patience": 20,
+    "save_every": 500,
+}
+
+
 @dataclass(frozen=True)
 class TrainedKind:
     """A baseline that is trained: its configurations, their presets, and the module that trains it.
@@ -64,6 +77,18 @@ class TrainedKind:
     def options(self) -> tuple[str, ...]:
         """The fields of the architecture that a person chooses; the backbone's fingerprint is not."""
         return tuple(f.name for f in fields(self.architecture) if f.name != "backbone")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """An editor in the registry: its class as ``package.module.Class``, so that its name costs no import.
+
+    ``trained`` says how one is trained, ``presets`` are the configurations of one that is not.
+    """
+
+    kind: str
+    trained: TrainedKind | None = None
+    presets: Mapping[str, Any] = field(default_factory=dict)
 
 
 def preset(presets: Mapping[str, T], name: str) -> T:

@@ -31,7 +31,7 @@ class LemoeConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be a positive number")
 
 
-PRESETS = {
+LEMOE_PRESETS = {
     "paper": LemoeConfig(),
     "embedded": LemoeConfig(layer=3, expert_width=128, learning_rate=2e-3, key_rate=1e-3),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from liveedit.config import option
-from liveedit.configs.base import BaselineTrainingConfig, TrainedKind
+from liveedit.configs.base import PAPER_PACE, BaselineTrainingConfig, TrainedKind
 from liveedit.types import ConfigError
 
 
@@ -39,10 +39,7 @@ class LteConfig:
 
 
 # The retriever is as large as all-MiniLM-L6, which the original takes; it is trained from scratch here.
-PAPER = (
-    LteConfig(retrieved=3, threshold=False),
-    BaselineTrainingConfig(steps=200_000, batch=8, learning_rate=5e-6, final_rate=1.0),
-)
+PAPER = (LteConfig(retrieved=3, threshold=False), BaselineTrainingConfig(learning_rate=5e-6, **PAPER_PACE))
 EMBEDDED = (
     LteConfig(rank=16, retriever_layers=2, retriever_width=128, head_width=64),
     BaselineTrainingConfig(steps=300, batch=16, learning_rate=1.5e-3, final_rate=0.05, warmup=20, mixed_precision="bf16", save_every=25),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from liveedit.config import option
-from liveedit.configs.base import BaselineTrainingConfig, TrainedKind
+from liveedit.configs.base import PAPER_PACE, BaselineTrainingConfig, TrainedKind
 from liveedit.types import ConfigError
 
 
@@ -30,6 +30,13 @@ class MendConfig:
         if not self.initial_rate > 0:
             raise ConfigError(f"initial_rate is {self.initial_rate}: it must be positive")
 
+    def check_depth(self, depth: int) -> None:
+        """Refuse a backbone of so many decoder layers that none would be left below the edited ones."""
+        if not self.layers + self.above < depth:
+            raise ConfigError(
+                f"layers is {self.layers} and above {self.above}: together they must be below the backbone's {depth}"
+            )
+
 
 @dataclass(frozen=True)
 class MendTrainingConfig(BaselineTrainingConfig):
@@ -52,14 +59,7 @@ MEND = TrainedKind(
     MendConfig,
     MendTrainingConfig,
     {
-        # 200,000 steps are the paper's limit, at which training that still improves ends.
-        "paper": (
-            MendConfig(),
-            MendTrainingConfig(
-                steps=200_000, batch=8, learning_rate=1e-4, final_rate=1.0, warmup=1, chat_template=False,
-                mixed_precision="bf16", validate_every=500, patience=20, save_every=500,
-            ),
-        ),
+        "paper": (MendConfig(), MendTrainingConfig(learning_rate=1e-4, warmup=1, chat_template=False, **PAPER_PACE)),
         "embedded": (
             MendConfig(layers=1, above=2, inner=False, rank=256, initial_rate=1e-2),
             MendTrainingConfig(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from liveedit.config import option
-from liveedit.configs.base import BaselineTrainingConfig, TrainedKind
+from liveedit.configs.base import PAPER_PACE, BaselineTrainingConfig, TrainedKind
 from liveedit.types import ConfigError
 
 
@@ -37,7 +37,7 @@ class RecipeTrainingConfig(BaselineTrainingConfig):
     locality_weight: float = option(1.0, "weight of the locality loss beside reliability and generality")
 
 
-PAPER = (RecipeConfig(), RecipeTrainingConfig(steps=200_000, batch=8, learning_rate=1e-5, final_rate=1.0))
+PAPER = (RecipeConfig(), RecipeTrainingConfig(learning_rate=1e-5, **PAPER_PACE))
 # At full weight the locality loss keeps a backbone of this size from heeding its prompts at all.
 EMBEDDED = (
     RecipeConfig(layer=3, soft_tokens=8, width=1024, key_width=256, ordered_tokens=8),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from liveedit.config import option
-from liveedit.configs.base import BaselineTrainingConfig, TrainedKind
-from liveedit.types import ConfigError
+from liveedit.configs.base import PAPER_PACE, BaselineTrainingConfig, TrainedKind
+from liveedit.types import ConfigError, EditorError
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,16 @@ class SeracConfig:
             if width < (name == "scope_width") or width % self.head_width:
                 raise ConfigError(f"{name} is {width}: it must be a multiple of head_width {self.head_width}")
 
+    def check_depth(self, depth: int) -> None:
+        """Refuse a backbone that has fewer decoder layers than the counterfactual model begins as a copy of."""
+        if not self.answer_width and self.answer_layers > depth:
+            raise EditorError(
+                f"answer_layers is {self.answer_layers}, the backbone has {depth} decoder layers to copy: ask for fewer"
+            )
+
 
 # As large as BERT-base and OPT-125M, which the paper takes; both are trained from scratch here.
-PAPER = (SeracConfig(), BaselineTrainingConfig(steps=200_000, batch=8, learning_rate=1e-4, final_rate=1.0))
+PAPER = (SeracConfig(), BaselineTrainingConfig(learning_rate=1e-4, **PAPER_PACE))
 EMBEDDED = (
     SeracConfig(scope_layers=2, scope_width=128, answer_layers=6, answer_width=0),
     BaselineTrainingConfig(

@@ -62,7 +62,7 @@ class FineTuning(GroupedEditor[ChangedWeights]):
     @classmethod
     def from_pretrained(cls, path: str | Path, backbone: Backbone) -> Any:
         """Nothing is trained beforehand: ``path`` is a preset, a configuration, or empty."""
-        return cls(backbone, configured(path, cls.NAME, FineTuningConfig, FT_PRESETS, backbone))
+        return cls(backbone, configured(path, cls.NAME, FT_PRESETS, backbone.hidden_size))
 
     @abstractmethod
     def part(self) -> nn.Module:

@@ -24,6 +24,12 @@ def fit_refusal(hidden_size: int | None, layer: int | None, model: Any) -> str |
     return None if layer is None else layer_refusal(model, layer)
 
 
+def check_layer_of(config: Any, model: Any) -> None:
+    """Refuse the configuration of a baseline whose layer, if it has one, the backbone of configuration ``model`` lacks."""
+    if refusal := fit_refusal(None, getattr(config, "layer", None), model):
+        raise EditorError(refusal)
+
+
 def check_architecture(config: EditorConfig, model: Any) -> None:
     """Refuse an editor of LiveEdit's whose width or layer the backbone of configuration ``model`` does not have."""
     if refusal := fit_refusal(config.hidden_size, config.layer, model):

@@ -101,13 +101,14 @@ def read_config(path: Path, name: str, cls: type[T]) -> T:
     return from_mapping(cls, values, f"configuration {path}")
 
 
-def configured(path: str | Path, name: str, cls: type[T], presets: Mapping[str, T], backbone: Backbone) -> T:
-    """The configuration of an editor that is not trained.
+def configured(path: str | Path, name: str, presets: Mapping[str, T], width: int) -> T:
+    """The configuration of an editor that is not trained, for a backbone of this width.
 
-    ``path`` is empty (the preset that fits the backbone), a preset's name, a JSON file, or a folder with one.
+    ``path`` is empty (the preset that fits the width), a preset's name, a JSON file, or a folder with one.
     """
+    fitting = preset(presets, fitting_preset(width))
     if not str(path):
-        return preset(presets, fitting_preset(backbone.hidden_size))
+        return fitting
     if str(path) in presets:
         return presets[str(path)]
     file = Path(path) / CONFIG if Path(path).is_dir() else Path(path)
@@ -115,7 +116,7 @@ def configured(path: str | Path, name: str, cls: type[T], presets: Mapping[str, 
         raise ConfigError(
             f"{path} is neither a preset of {name} ({', '.join(presets)}) nor a configuration file: choose one of them"
         )
-    return read_config(file, name, cls)
+    return read_config(file, name, type(fitting))
 
 
 def editor_of(path: str | Path) -> str:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from liveedit.backbones import Backbone, EncodedBatch
 from liveedit.backbones.split import SplitForward
-from liveedit.configs.lemoe import PRESETS, LemoeConfig
+from liveedit.configs.lemoe import LEMOE_PRESETS, LemoeConfig
 from liveedit.editors.folder import configured, fingerprint_of
 from liveedit.editors.grouped import GroupedEditor, Pass, alike, one_model
 from liveedit.editors.memory import NO_EDITS
@@ -69,7 +69,7 @@ class Lemoe(GroupedEditor[Experts]):
     @classmethod
     def from_pretrained(cls, path: str | Path, backbone: Backbone, /) -> Lemoe:
         """LEMoE of a configuration file or preset; an empty path takes the preset that fits the backbone."""
-        return cls(backbone, configured(path, NAME, LemoeConfig, PRESETS, backbone))
+        return cls(backbone, configured(path, NAME, LEMOE_PRESETS, backbone.hidden_size))
 
     @property
     def fingerprint(self) -> str:

@@ -127,7 +127,7 @@ class TransformerPatcher(GroupedEditor[Neurons]):
     @classmethod
     def from_pretrained(cls, path: str | Path, backbone: Backbone) -> TransformerPatcher:
         """Nothing is trained beforehand: ``path`` is a preset, a configuration, or empty."""
-        return cls(backbone, configured(path, NAME, PatcherConfig, TP_PRESETS, backbone))
+        return cls(backbone, configured(path, NAME, TP_PRESETS, backbone.hidden_size))
 
     @property
     def fingerprint(self) -> str:

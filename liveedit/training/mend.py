@@ -19,19 +19,14 @@ from liveedit.backbones.split import LowerStates, SplitForward
 from liveedit.backbones.twin import exchanged
 from liveedit.configs.mend import MendConfig, MendTrainingConfig
 from liveedit.editors.mend import Mend
-from liveedit.editors.mend_networks import Changed, Factors, ReadMoments, Tapped, edited_layers, edited_maps, gradients
+from liveedit.editors.mend.networks import Changed, Factors, ReadMoments, Tapped, edited_layers, edited_maps, gradients
 from liveedit.training.baselines import Trainee
 from liveedit.training.editor_samples import EditorBatch
-from liveedit.types import ConfigError
 
 
 def build(backbone: Backbone, architecture: MendConfig, config: MendTrainingConfig) -> MendTrainee:
     """The untrained editor, ready to be trained."""
-    depth = len(backbone.layers)
-    if not architecture.layers + architecture.above < depth:
-        raise ConfigError(
-            f"layers is {architecture.layers} and above {architecture.above}: together they must be below the backbone's {depth}"
-        )
+    architecture.check_depth(len(backbone.layers))
     return MendTrainee(Mend(backbone, replace(architecture, backbone=backbone.fingerprint)), config)
 
 

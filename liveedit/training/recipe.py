@@ -16,8 +16,7 @@ from liveedit.backbones import Backbone
 from liveedit.backbones.split import SplitForward
 from liveedit.configs.recipe import RecipeConfig, RecipeTrainingConfig
 from liveedit.editors.pooled import scope_loss
-from liveedit.editors.recipe import Recipe, new_modules
-from liveedit.editors.recipe_modules import edit_representation, ordered_answers, question_representation
+from liveedit.editors.recipe import Recipe, edit_representation, new_modules, ordered_answers, question_representation
 from liveedit.losses import answer_loss, locality_loss, mean_by_row
 from liveedit.training.baselines import Trainee
 from liveedit.training.context_rows import Rows, answer_logits, rows_of, scopes

@@ -12,8 +12,9 @@ import pytest
 from liveedit.backbones import Backbone
 from liveedit.cli import evaluate as evaluate_command
 from liveedit.cli import evaluate_backbone as backbone_command
+from liveedit.cli import lifelong as lifelong_command
 from liveedit.cli import world as world_command
-from liveedit.editors import LiveEdit
+from liveedit.editors import EDITORS, LiveEdit
 from liveedit.evaluation import backbone as backbone_report
 from liveedit.evaluation import protocol
 from liveedit.types import InputError, LiveEditError
@@ -68,6 +69,25 @@ def test_world_writes_a_benchmark_that_evaluate_reads(
 def test_evaluate_refuses_what_cannot_be(words: list[str], tiny_backbone: Backbone) -> None:
     with pytest.raises(LiveEditError):
         call(evaluate_command, "--edits", "1", "--backbone", tiny_backbone.name, *words)
+
+
+def test_evaluate_takes_any_registered_editor(
+    tiny_backbone: Backbone, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_NEW_TOKENS", 2)
+    models = ["--backbone", tiny_backbone.name, "--device", "cpu"]
+    assert call(evaluate_command, *models, "--editor", "ft-l", "--edits", "1", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    # Twenty-five steps on one edit of a random model: it says what it was made to say, and did not before.
+    assert result["edited"]["paper"]["rel"] > result["unedited"]["paper"]["rel"]
+
+
+@pytest.mark.parametrize("command", [evaluate_command, lifelong_command])
+def test_the_help_names_every_registered_editor(command: ModuleType) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    said = " ".join(parser.format_help().split())
+    assert f"a registered editor ({', '.join(EDITORS)})" in said
 
 
 def test_evaluate_backbone_prints_one_object(

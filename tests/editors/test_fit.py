@@ -102,13 +102,17 @@ def test_editors_to_compare_are_checked_before_the_first_is_trained(
     assert "is for width 256" in refused("study", "conflicts", "--edits", "2")
     other = editor(tmp_path / "other", layer=7)
     assert "layer 7 is outside" in refused("study", "editors", "--editors", f"other={other}")
-    assert "there is no trained recipe at nowhere" in refused("compare", "--editors", "unedited", "recipe=nowhere")
+    assert "there is no trained recipe at nowhere" in refused("compare", "--editors", "ft-l", "recipe=nowhere")
     assert "is the configuration of the editor lte" in refused(
         "compare", "--editors", f"recipe={untrained(tmp_path / 'lte', 'lte')}"
     )
     shallow["text_config"]["num_hidden_layers"] = 3
     (llava / "config.json").write_text(json.dumps(shallow))
-    assert "layer 3 is outside the backbone's 3 decoder layers" in refused("compare", "--editors", "unedited", "recipe")
+    assert "layer 3 is outside the backbone's 3 decoder layers" in refused("compare", "--editors", "ft-l", "recipe")
+    assert "layer 3 is outside the backbone's 3 decoder layers" in refused("compare", "--editors", "ft-l", "lemoe")
+    assert "layer 18 is outside" in refused("compare", "--editors", "ft-l", "lemoe=paper")
+    assert "answer_layers is 6, the backbone has 3 decoder layers" in refused("compare", "--editors", "ft-l", "serac")
+    assert "layers is 1 and above 2: together they must be below the backbone's 3" in refused("compare", "--editors", "mend")
     # The study of layers trains every one of them; the default editor takes no part in it.
     assert "layer 3 is outside the backbone's 3 decoder layers" in refused("study", "layer", "--train")
 

@@ -71,16 +71,16 @@ def test_what_bfloat16_holds_is_stored_so_and_read_as_it_was(tiny_backbone: Back
 
 
 def test_untrained_editors_take_a_preset_a_file_or_the_one_that_fits(tiny_backbone: Backbone, tmp_path: Path) -> None:
-    assert configured("", "toy", Config, PRESETS, tiny_backbone) == PRESETS["embedded"]
-    assert configured("paper", "toy", Config, PRESETS, tiny_backbone) == PRESETS["paper"]
+    assert configured("", "toy", PRESETS, tiny_backbone.hidden_size) == PRESETS["embedded"]
+    assert configured("paper", "toy", PRESETS, tiny_backbone.hidden_size) == PRESETS["paper"]
     file = tmp_path / "mine.json"
     file.write_text('{"size": 9}')
-    assert configured(file, "toy", Config, PRESETS, tiny_backbone) == Config(9)
+    assert configured(file, "toy", PRESETS, tiny_backbone.hidden_size) == Config(9)
     with pytest.raises(ConfigError, match="neither a preset of toy"):
-        configured("large", "toy", Config, PRESETS, tiny_backbone)
+        configured("large", "toy", PRESETS, tiny_backbone.hidden_size)
     file.write_text('{"size": "nine"}')
     with pytest.raises(ConfigError, match="must be of type int"):
-        configured(file, "toy", Config, PRESETS, tiny_backbone)
+        configured(file, "toy", PRESETS, tiny_backbone.hidden_size)
 
 
 def test_fingerprints_tell_editors_apart() -> None:

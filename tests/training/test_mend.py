@@ -12,7 +12,7 @@ from liveedit.backbones import EncodedBatch, load_backbone
 from liveedit.backbones.twin import exchanged
 from liveedit.configs import TRAINED
 from liveedit.configs.mend import MendConfig, MendTrainingConfig
-from liveedit.editors.mend_networks import Factors, HyperNetworks, ReadMoments
+from liveedit.editors.mend.networks import Factors, HyperNetworks, ReadMoments
 from liveedit.training.editor_samples import JOINT_STAGE, EditorBatch, EditorBatches
 from liveedit.training.layouts import RowLayout
 from liveedit.training.mend import MendTrainee, build

@@ -19,7 +19,7 @@ from liveedit.backbones.twin import exchange, exchanged, parameter_names
 from liveedit.configs.mend import MendConfig
 from liveedit.editors.folder import damaged, fingerprint_of, load_folder, save_folder
 from liveedit.editors.grouped import GroupedEditor, Pass, one_model
-from liveedit.editors.mend_networks import HyperNetworks, Tapped, edited_layers, edited_maps, gradients
+from liveedit.editors.mend.networks import HyperNetworks, Tapped, edited_layers, edited_maps, gradients
 from liveedit.editors.replay import EncodedEdit, encode_edit, replay
 from liveedit.editors.state_file import load_tensors, save_tensors
 from liveedit.types import Edit, EditorError, Query, RoutingTrace
