@@ -1,8 +1,9 @@
 """The command line: one module per command, found by name and imported only when needed.
 
 A command module defines ``NAME``, ``HELP`` and ``EXAMPLE``, ``add_arguments(parser)`` and
-``run(args) -> int``; where options depend on an argument, ``add_arguments(parser, given)``. It imports torch and the models inside ``run``, so that ``--help`` is quick. With
-``--json`` a command prints exactly one JSON object on stdout; progress goes to stderr.
+``run(args) -> int``; where options depend on an argument, ``add_arguments(parser, given)``. ``args.words`` is the whole
+command as it was typed. It imports torch and the models inside ``run``, so that ``--help`` is quick. With ``--json`` a
+command prints exactly one JSON object on stdout; progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     chosen = given[0] if given and given[0] in COMMANDS else None
     try:
-        args = build_parser(chosen, given[1:]).parse_args(given)
+        args = build_parser(chosen, given[1:]).parse_args(given, argparse.Namespace(words=given))
         code: int = args.run(args)
         sys.stdout.flush()
         return code

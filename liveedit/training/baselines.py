@@ -6,11 +6,12 @@ validation and processes are those of LiveEdit's training.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,33 @@ from torch import nn
 
 from liveedit.backbones import load_backbone
 from liveedit.backbones.checkpoint import read_config
+from liveedit.backbones.checks import layers_of
 from liveedit.configs import TRAINED, BaselineTrainingConfig
 from liveedit.data import Benchmark, Sample
-from liveedit.editors.fit import fit_refusal
-from liveedit.editors.folder import round_matrices
+from liveedit.editors.fit import check_layer_of
+from liveedit.editors.folder import folder_config, round_matrices
+from liveedit.training.benchmark_samples import samples_checksum
 from liveedit.training.crowd import FeatureMemory
 from liveedit.training.editor_learner import EditorLearner, Losses
 from liveedit.training.editor_samples import CALIBRATION_STAGE, JOINT_STAGE, Batches, EditorBatch, loader
 from liveedit.training.editor_training import CHANGEABLE, cases_of, check_settings, place
 from liveedit.training.loop import Pace, Validation, run_stage
 from liveedit.training.processes import DTYPES, Share, open_accelerator
-from liveedit.training.records import CURVE, STATE, Clock, check_tensorboard, load_state, save_record
+from liveedit.training.records import (
+    CURVE,
+    RECORD,
+    STATE,
+    Clock,
+    check_tensorboard,
+    load_state,
+    read_record,
+    save_record,
+)
 from liveedit.training.validation import BestWeights, HeldOut
-from liveedit.types import ConfigError, EditorError
+from liveedit.types import ConfigError
+
+# Settings of a training that leave what it arrives at as it is.
+UNFELT = frozenset({"save_every", "log_every"})
 
 
 class Trainee(ABC):
@@ -143,7 +158,7 @@ def train_baseline(
         round_matrices(trainee.modules)
     if share.writes:
         trainee.save(out)
-        save_record(out, config, clock)
+        save_record(out, config, clock, sources=sources(photos, annotations, samples))
         shutil.copy(run / CURVE, out / CURVE)
     share.wait()
     share.accelerator.free_memory()
@@ -151,9 +166,45 @@ def train_baseline(
 
 
 def check_baseline(backbone_path: Path | str, architecture: Any) -> None:
-    """Refuse an architecture whose layer the backbone does not have, from its configuration alone."""
-    if refusal := fit_refusal(None, getattr(architecture, "layer", None), read_config(backbone_path)):
-        raise EditorError(refusal)
+    """Refuse an architecture that asks for layers which the backbone does not have, from its configuration alone."""
+    model = read_config(backbone_path)
+    check_layer_of(architecture, model)
+    if hasattr(architecture, "check_depth"):
+        architecture.check_depth(layers_of(model))
+
+
+def check_trained(name: str, folder: Path, architecture: Any, config: BaselineTrainingConfig, drawn_from: str) -> None:
+    """Refuse the baseline ``name`` in ``folder`` if it was trained otherwise than with these settings.
+
+    ``drawn_from`` is what :func:`sources` says; where the record of an earlier version names none, that is not compared.
+    """
+    kind, record = TRAINED[name], read_record(folder)
+    trained = kind.training(**{f.name: record[f.name] for f in fields(kind.training) if f.name in record})
+    found = {**asdict(folder_config(folder, name, kind.architecture)), **asdict(trained)}
+    for key, value in {**asdict(architecture), **asdict(config)}.items():
+        if key not in UNFELT and key != "backbone" and found[key] != value:
+            raise ConfigError(
+                f"the {name} in {folder} was trained with {key} {found[key]}, not {value}: name the editor with its folder to "
+                "measure it as it is, or choose another folder"
+            )
+    if record.get("sources", drawn_from) != drawn_from:
+        raise ConfigError(
+            f"the {name} in {folder} was trained on other photographs, annotations or samples than are given now: give the "
+            "same, name the editor with its folder to measure it as it is, or choose another folder"
+        )
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a training in ``folder`` has come to its end."""
+    return (folder / RECORD).exists()
+
+
+def sources(photos: Path | None, annotations: Sequence[Path], samples: Sequence[Sample]) -> str:
+    """A checksum of what a training is given: files by what is in them, a benchmark's samples by their words."""
+    digest = hashlib.sha256(samples_checksum(samples).encode())
+    for path in (photos, *annotations):
+        digest.update(b"none" if path is None else hashlib.sha256(Path(path).read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def _moved(batches: Batches, numbers: Sequence[int], share: Share) -> Any:

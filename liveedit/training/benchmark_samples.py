@@ -142,13 +142,18 @@ class BenchmarkCases:
         return BenchmarkBatches(self.samples[split], self.shows, self.layout, seed, stage, count, size)
 
     def checksum(self, split: str) -> str:
-        """Tells apart what the batches of a split are drawn from: every sample's words, and its pictures' files."""
-        digest = hashlib.sha256()
-        for s in self.samples[split]:
-            pictures = [str(source.source) for source in (s.image, s.image_rephrase, s.m_loc)]
-            words = [s.src, s.rephrase, s.alt, s.m_loc_q, s.m_loc_a]
-            digest.update(json.dumps([*words, *pictures]).encode())
-        return digest.hexdigest()[:16]
+        """Tells apart what the batches of a split are drawn from."""
+        return samples_checksum(self.samples[split])
+
+
+def samples_checksum(samples: Sequence[Sample]) -> str:
+    """A checksum of every sample's words, and of where its pictures lie."""
+    digest = hashlib.sha256()
+    for s in samples:
+        pictures = [str(source.source) for source in (s.image, s.image_rephrase, s.m_loc)]
+        words = [s.src, s.rephrase, s.alt, s.m_loc_q, s.m_loc_a]
+        digest.update(json.dumps([*words, *pictures]).encode())
+    return digest.hexdigest()[:16]
 
 
 def _content(source: ImageSource, shows: Callable[[Path], str]) -> str:

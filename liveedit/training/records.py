@@ -99,9 +99,9 @@ class Clock:
         return {"seconds": round(self.before + time.monotonic() - self.began, 1), "seconds_complete": self.complete}
 
 
-def save_record(folder: Path, config: Any, clock: Clock) -> None:
-    """Write the record of a training beside its editor."""
-    text = json.dumps({**asdict(config), **clock.read()}, indent=2)
+def save_record(folder: Path, config: Any, clock: Clock, **more: str) -> None:
+    """Write the record of a training beside its editor, with what ``more`` is known of it."""
+    text = json.dumps({**asdict(config), **more, **clock.read()}, indent=2)
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
 
 

@@ -12,13 +12,15 @@ import pytest
 
 from liveedit import configs
 from liveedit.backbones import Backbone
-from liveedit.cli import main
+from liveedit.cli import jobs, main
 from liveedit.configs import TRAINED
 from liveedit.data import BENCHMARKS, read_benchmark
 from liveedit.editors import EDITORS, LiveEdit
+from liveedit.evaluation import lifelong
 from liveedit.evaluation.editors_report import LABELS, costs_table, curve_seconds, training_time
 from liveedit.training.benchmark_samples import BenchmarkCases
 from liveedit.training.records import STATE, load_state
+from liveedit.training.serac import SeracTrainee
 
 SMALL = ["--edits", "1", "--seeds", "0", "--least-tests", "2", "--timed", "1"]
 
@@ -43,14 +45,119 @@ def test_editors_are_trained_measured_and_put_side_by_side(
     text = capsys.readouterr().out
     assert "| RECIPE " in text and "| LiveEdit " in text and "| unedited model " in text
     found = json.loads((out / "editors.json").read_text())["results"]
-    assert [result["label"] for result in found] == ["RECIPE", "LiveEdit", "MEND"]
-    assert found[0]["benchmark"] == found[1]["benchmark"]
-    assert found[0]["training_seconds"] > 0 and found[0]["training_complete"]
-    assert found[1]["training_seconds"] is None
+    assert [result["label"] for result in found] == ["MEND", "RECIPE", "LiveEdit"]
+    assert found[0]["benchmark"] == found[2]["benchmark"]
+    assert found[1]["training_seconds"] > 0 and found[1]["training_complete"]
+    assert found[2]["training_seconds"] is None
+    assert all(result["measuring_seconds"] > 0 and result["measuring_complete"] for result in found)
     assert (out / "editors-curves.svg").is_file() and (out / "editors-cost.md").is_file()
     written = (out / "trained" / "recipe" / "editor.safetensors").stat().st_mtime_ns
-    assert main(command) == 0
+    # One editor more, later: the tables hold all that were measured alike, and say which are not among them.
+    assert main([*command[:-3], "ft-m", "recipe"]) == 0
     assert (out / "trained" / "recipe" / "editor.safetensors").stat().st_mtime_ns == written
+    said = capsys.readouterr()
+    again = json.loads((out / "editors.json").read_text())["results"]
+    assert [result["label"] for result in again] == ["FT-M", "MEND", "RECIPE", "LiveEdit"]
+    assert again[1:] == found
+    assert "measured alike: ft-l, serac, tp, lte, lemoe, retrieval" in said.err
+    # Another number of edits is no part of this table, and what was trained otherwise is not passed off.
+    assert main([*command[:-3], "mend", "--edits", "2"]) == 2
+    assert "with options.edits [1], not [2]" in capsys.readouterr().err
+    annotations = tmp_path / "annotations.json"
+    annotations.write_text("[]")
+    assert main([*command, "--annotations", str(annotations)]) == 2
+    assert "trained on other photographs, annotations or samples" in capsys.readouterr().err
+    shorten("mend", monkeypatch, layers=1, above=0, rank=5)
+    assert main(command) == 2
+    assert f"the mend in {out / 'trained' / 'mend'} was trained with rank 4, not 5" in capsys.readouterr().err
+
+
+def test_an_interrupted_comparison_goes_on_where_it_was(
+    lively_backbone_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    architecture, training = TRAINED["serac"].presets["embedded"]
+    short = replace(training, steps=3, batch=2, warmup=0, save_every=1)
+    small = replace(architecture, scope_layers=1, scope_width=64, answer_layers=1)
+    monkeypatch.setitem(configs.TRAINED, "serac", replace(TRAINED["serac"], presets={"embedded": (small, short)}))
+    where = ["compare", "--backbone", str(lively_backbone_folder), "--device", "cpu", *SMALL, "--editors", "ft-m", "serac"]
+    interrupted, straight = [*where, "--out", str(tmp_path / "parts")], [*where, "--out", str(tmp_path / "whole")]
+
+    def cut(module: Any, name: str, calls: int) -> int:
+        """Run until the given call of a function, which is interrupted as by a person."""
+        honest, left = getattr(module, name), [calls]
+
+        def interrupts(*given: Any, **more: Any) -> Any:
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+            return honest(*given, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, interrupts)
+            return main(interrupted)
+
+    assert cut(lifelong, "respond", 2) == 130
+    assert not (tmp_path / "parts" / "editors.json").exists()
+    first = tmp_path / "parts" / "ft-m" / "runs" / "n1-seed0-chunk0.json"
+    measured = first.stat().st_mtime_ns
+    assert cut(SeracTrainee, "loss", 3) == 130
+    assert load_state(tmp_path / "parts" / "trained" / "serac" / "run" / STATE)["step"] == 2
+    assert cut(lifelong, "measure_cost", 1) == 130
+    trained = tmp_path / "parts" / "trained" / "serac" / "editor.safetensors"
+    written = trained.stat().st_mtime_ns
+    assert main(interrupted) == 0
+    assert first.stat().st_mtime_ns == measured
+    assert trained.stat().st_mtime_ns == written
+    assert main(straight) == 0
+    found, wanted = (json.loads((tmp_path / part / "editors.json").read_text())["results"] for part in ("parts", "whole"))
+    for one, other in zip(found, wanted, strict=True):
+        assert one["measuring_complete"] and one["editor"] == other["editor"]
+        for mine, straightforward in zip(one["runs"], other["runs"], strict=True):
+            assert mine["edited"] == straightforward["edited"] and mine["unedited"] == straightforward["unedited"]
+
+
+def test_editors_are_measured_beside_each_other_and_those_that_fail_are_told(
+    open_editor: LiveEdit, lively_backbone_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    open_editor.save_pretrained(tmp_path / "ours")
+    # Looks whole until it is loaded.
+    broken = tmp_path / "lte"
+    broken.mkdir()
+    fitting = {"editor": "lte", "backbone": open_editor.backbone.fingerprint}
+    (broken / "config.json").write_text(json.dumps(fitting))
+    (broken / "editor.safetensors").write_bytes(b"")
+    command = ["compare", "--backbone", str(lively_backbone_folder), "--device", "cpu", *SMALL, "--out", str(out), "--json"]
+    assert main([*command, "--jobs", "2", "--editors", f"liveedit={tmp_path / 'ours'}", f"lte={broken}", "ft-m"]) == 2
+    said = capsys.readouterr()
+    assert "of 3 editors 1 failed (lte: the editor at" in said.err and "is damaged" in said.err
+    assert json.loads(said.out)["failed"].keys() == {"lte"}
+    results = json.loads((out / "editors.json").read_text())["results"]
+    assert [result["label"] for result in results] == ["FT-M", "LiveEdit"]
+    assert "testing n1-seed0-chunk0" in (out / "logs" / "ft-m.log").read_text()
+    assert main([*command, "--jobs", "0"]) == 2
+
+
+def test_commands_that_run_beside_each_other_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = []
+
+    class Process:
+        def __init__(self, words: list[str], env: dict[str, str], **_: Any) -> None:
+            began.append((words[3:], env["OMP_NUM_THREADS"], len(alive)))
+            alive.append(self)
+            self.returncode: int | None = None
+
+        def poll(self) -> int | None:
+            if self.returncode is None:
+                self.returncode = 0
+                alive.remove(self)
+            return self.returncode
+
+    alive: list[Process] = []
+    monkeypatch.setattr(jobs.subprocess, "Popen", Process)
+    monkeypatch.setattr(jobs, "_cores", lambda: 7)
+    assert jobs.run_beside({name: [name] for name in "abc"}, 2, tmp_path / "logs") == {}
+    assert began == [(["a"], "3", 0), (["b"], "3", 1), (["c"], "3", 0)]
 
 
 def shorten(name: str, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
@@ -97,7 +204,8 @@ def test_the_shipped_editor_is_refused_for_another_backbone_before_anything_is_t
 
 
 @pytest.mark.parametrize(
-    ("editors", "words"), [(["nothing"], "no editor 'nothing'"), (["unedited", "unedited"], "was given twice")]
+    ("editors", "words"), [(["nothing"], "no editor 'nothing'"), (["ft-l", "ft-l"], "was given twice"),
+     (["ft-l", "unedited"], "leave it out of --editors")],
 )
 def test_what_cannot_be_compared_is_refused(
     editors: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
