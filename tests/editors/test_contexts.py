@@ -12,9 +12,11 @@ from PIL import Image
 from liveedit.backbones import Backbone
 from liveedit.configs import TRAINED
 from liveedit.configs.serac import SeracConfig
-from liveedit.editors import Lte, Serac, Unedited
+from liveedit.editors import Unedited
 from liveedit.editors.context import PrefixedPass, SoftPass, insert, place, read_texts
+from liveedit.editors.lte import Lte
 from liveedit.editors.memory import MemoryEditor
+from liveedit.editors.serac import Serac
 from liveedit.editors.tuned import changed_language_model
 from liveedit.types import Edit, EditorError, Query, RoutingTrace
 
@@ -153,6 +155,13 @@ def test_lte_as_published_answers_everything_behind_its_nearest_edits(
         assert {e.expert_id for e in trace.passed} == {str(i + 1) for i in near}
     assert similarity[0].argmax() == 1
     assert editor.fingerprint != bounded.fingerprint
+    # Without edits nothing is retrieved, and the original model answers as if it were alone.
+    none = editor.passes(editor.empty(), queries, True)
+    assert [p.backbone is lively_backbone for p in none] == [True]
+    assert editor.answer(editor.empty(), queries) != editor.answer(state, queries)
+    alone = Unedited(lively_backbone)
+    said = [answer.text for answer in alone.answer(None, queries)]
+    assert [answer.text for answer in editor.answer(editor.empty(), queries)] == said
 
 
 def test_serac_asks_its_small_model_in_words_and_leaves_other_pictures_whole(

@@ -155,6 +155,22 @@ def test_lte_learns_with_as_many_edits_before_a_question_as_it_retrieves(
     assert loss.isfinite()
 
 
+def test_lte_is_to_keep_what_the_original_model_says(
+    lively_backbone: Backbone, batch: EditorBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainee = LteTrainee(lively_backbone, SMALL["lte"], RecipeTrainingConfig())
+    # Without a prefix the tuned model reads what the original one does: only its changes can set them apart.
+    monkeypatch.setattr(trainee, "context", lambda *_: [])
+    assert trainee.loss(batch, random.Random(0))[1]["locality"] == pytest.approx(0.0, abs=1e-5)
+    with torch.no_grad():
+        for name, parameter in trainee.lte.changes.named_parameters():
+            if name.endswith("up"):
+                parameter.normal_(std=0.1)
+    loss, seen = trainee.loss(batch, random.Random(0))
+    assert seen["locality"] > 0.01
+    assert loss.item() > seen["editing"] + seen["locality"]
+
+
 def test_scopes_say_what_a_question_is_about(batch: EditorBatch) -> None:
     own, rivals = scopes(batch.pairs)
     count = len(batch.pairs.contents)
