@@ -23,7 +23,7 @@ from liveedit.cli.measuring import (
 from liveedit.cli.options import BACKBONE, add_json_option, add_placement_options, emit, open_backbone, progress
 from liveedit.cli.progress import ProgressBar
 from liveedit.configs import TRAINED, fitting_preset, preset
-from liveedit.types import BackboneError, EditorError, InputError
+from liveedit.types import BackboneError, ConfigError, EditorError, InputError
 
 if TYPE_CHECKING:
     from liveedit.data import Benchmark, Sample
@@ -118,10 +118,13 @@ def _check_all(args: argparse.Namespace, folders: Mapping[str, str], trains: Seq
 
     untrained = [name for name in trains if not is_trained(Path(folders[name]))]
     for name, folder in folders.items():
-        if name in untrained:
-            check_baseline(args.backbone, _preset(args, name)[0])
-        else:
-            _check(args, name, folder, shipped=folder == _folder(args, name))
+        try:
+            if name in untrained:
+                check_baseline(args.backbone, _preset(args, name)[0])
+            else:
+                _check(args, name, folder, shipped=folder == _folder(args, name))
+        except (BackboneError, ConfigError, EditorError) as error:
+            raise EditorError(f"{name} cannot be compared: {error}") from error
     return untrained
 
 

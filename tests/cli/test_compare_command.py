@@ -198,7 +198,7 @@ def test_the_shipped_editor_is_refused_for_another_backbone_before_anything_is_t
     lively_backbone_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = ["--backbone", str(lively_backbone_folder), "--device", "cpu", "--out", str(tmp_path)]
-    assert main(["compare", *where, *SMALL, "--editors", "mend", "liveedit"]) == 2
+    assert main(["compare", *where, *SMALL, "--editors", "lte", "liveedit"]) == 2
     assert "--editors liveedit=FOLDER" in capsys.readouterr().err
     assert not (tmp_path / "trained").exists()
 

@@ -112,7 +112,7 @@ def test_editors_to_compare_are_checked_before_the_first_is_trained(
     assert "layer 3 is outside the backbone's 3 decoder layers" in refused("compare", "--editors", "ft-l", "lemoe")
     assert "layer 18 is outside" in refused("compare", "--editors", "ft-l", "lemoe=paper")
     assert "answer_layers is 6, the backbone has 3 decoder layers" in refused("compare", "--editors", "ft-l", "serac")
-    assert "layers is 1 and above 2: together they must be below the backbone's 3" in refused("compare", "--editors", "mend")
+    assert "mend cannot be compared: layers is 1 and above 2: together they must be below the backbone's 3" in refused("compare", "--editors", "mend")
     # The study of layers trains every one of them; the default editor takes no part in it.
     assert "layer 3 is outside the backbone's 3 decoder layers" in refused("study", "layer", "--train")
 
