@@ -45,7 +45,7 @@ def wire_edits_panel(
         if change is None:
             raise InputError("this button is unknown: reload the page")
         changed = change(wiring.editor, state, expert_id)
-        if changed.picture is state.picture:
+        if action != "undo" or state.earlier is None or state.earlier.place is None:
             return wiring.view(changed)
         # What was undone is the opening of another session, with its picture and its question.
         prompt = changed.asked.query.prompt if changed.asked else ""
