@@ -78,7 +78,7 @@ def add_api(wiring: Wiring) -> None:
         return _routed(editor, *given_edits(editor, edits), query)
 
     for endpoint in (ask, route):
-        gr.api(told(endpoint), api_name=endpoint.__name__, concurrency_limit=1, concurrency_id="model")
+        gr.api(told(endpoint, plain=True), api_name=endpoint.__name__, concurrency_limit=1, concurrency_id="model")
     with gr.Column(elem_id="api-panel"):
         block(_explained(), elem_id="api")
 

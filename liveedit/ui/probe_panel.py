@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 import gradio as gr
 from gradio.events import Dependency
+from PIL.Image import Image
 
+from liveedit.editors import LiveEdit
 from liveedit.evaluation.probing import Outcome, counts, probe
+from liveedit.experts import ExpertRepository
 from liveedit.pictures import open_picture
 from liveedit.ui.markup import block, escape, shorten, thumbnail
 from liveedit.ui.pictures import data_uri
 from liveedit.ui.session import Session
+from liveedit.ui.spaces import on_gpu
 from liveedit.ui.wiring import Wiring, told
 
 NEIGHBOURS = ("Fox", "Guitar", "Penguin", "Pizza", "Sunflower")  # examples that show one thing each
@@ -51,9 +55,17 @@ def wire_probe_panel(wiring: Wiring, row: gr.HTML, applied: Dependency) -> None:
             if example.title in NEIGHBOURS
             and (picture := open_picture(wiring.assets / example.file)).tobytes() != edited.image.tobytes()
         ]
-        return probe_html(state.name(state.latest), probe(wiring.editor, state.repository, state.latest, others[:OTHERS]))
+        return probe_html(state.name(state.latest), probed(wiring.editor, state.repository, state.latest, others[:OTHERS]))
 
     applied.success(told(on_applied), wiring.session, row, **wiring.queued(show_progress_on=row))
+
+
+@on_gpu("edit")
+def probed(
+    editor: LiveEdit, repository: ExpertRepository, expert_id: str, others: Sequence[tuple[str, Image]]
+) -> list[Outcome]:
+    """What :func:`probe` finds, where the GPU is lent."""
+    return probe(editor, repository, expert_id, others)
 
 
 def waiting_html(session: Session) -> str:

@@ -25,6 +25,7 @@ from liveedit.editors import LiveEdit
 from liveedit.types import InputError, LiveEditError
 from liveedit.ui.markup import escape, sentence
 from liveedit.ui.session import Session
+from liveedit.ui.spaces import WORKER_ERROR
 from liveedit.ui.visits import Visits
 from liveedit.world.examples import Example
 
@@ -93,8 +94,11 @@ class Wiring:
             )  # fmt: skip
 
 
-def told(action: Callable[P, R]) -> Callable[P, R]:
-    """Turn errors of an action into one sentence on the page; what is unexpected is logged, not shown."""
+def told(action: Callable[P, R], plain: bool = False) -> Callable[P, R]:
+    """Turn errors of an action into one sentence on the page; what is unexpected is logged, not shown.
+
+    ``plain`` is for programs, which read the sentence as it is and not as HTML.
+    """
     if inspect.isgeneratorfunction(action):
 
         @functools.wraps(action)
@@ -102,7 +106,7 @@ def told(action: Callable[P, R]) -> Callable[P, R]:
             try:
                 yield from cast(Any, action(*args, **kwargs))
             except Exception as error:
-                raise _sentence_of(error) from error
+                raise _sentence_of(error, plain) from error
 
         return cast(Callable[P, R], streamed)
 
@@ -111,15 +115,19 @@ def told(action: Callable[P, R]) -> Callable[P, R]:
         try:
             return action(*args, **kwargs)
         except Exception as error:
-            raise _sentence_of(error) from error
+            raise _sentence_of(error, plain) from error
 
     return wrapped
 
 
-def _sentence_of(error: Exception) -> gr.Error:
+def _sentence_of(error: Exception, plain: bool) -> gr.Error:
     if isinstance(error, LiveEditError):
-        # Messages are shown as HTML: "<image>" in one must stay readable.
-        return gr.Error(escape(sentence(str(error))), print_exception=False)
+        said = sentence(str(error))
+        # The page shows messages as HTML: "<image>" in one must stay readable.
+        return gr.Error(said if plain else escape(said), print_exception=False)
+    if isinstance(error, gr.Error) and error.title != WORKER_ERROR:
+        # Who lends GPUs says in words of its own that there is none for this visitor, and until when.
+        return error
     LOG.error("an action of the page failed", exc_info=error)
     return gr.Error(
         "Something unexpected went wrong; your edits are kept. Try again, or look at the server's log.",

@@ -116,6 +116,12 @@ def test_what_is_no_upload_is_refused_with_a_sentence(client: Client, picture: A
         client.predict(QUESTION, picture, edits, 4, api_name="/ask")
 
 
+def test_a_refusal_is_told_to_a_program_as_it_is_written(client: Client) -> None:
+    with pytest.raises(Exception, match="are no list") as caught:
+        client.predict(QUESTION, None, "edits", 4, api_name="/ask")
+    assert str(caught.value) == 'The edits are no list: give [{"picture": ..., "prompt": ..., "answer": ...}].'
+
+
 @pytest.mark.parametrize(
     ("path", "why"), [("http://127.0.0.1:1/a.png", "addresses are not fetched"), ("/etc/passwd", "no input of this page")]
 )

@@ -51,12 +51,13 @@ def test_a_language_model_finds_the_tools_asks_with_edits_and_is_told_what_is_wr
     picture = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
     asked = {"question": "what is this", "picture": picture, "max_new_tokens": 3}
     edits = [{"picture": picture, "prompt": "what is this", "answer": "a dog"}]
-    tools, (plain, edited, routed, empty) = called(
+    tools, (plain, edited, routed, empty, marked) = called(
         address,
         ("ask", asked),
         ("ask", {**asked, "edits": edits}),
         ("route", {"question": "what is this", "picture": picture, "edits": edits}),
         ("ask", {**asked, "question": ""}),
+        ("ask", {**asked, "question": "what is <image>"}),
     )
     assert set(tools) == {"ask", "route"}
     assert "corrections" in tools["ask"].description
@@ -65,3 +66,4 @@ def test_a_language_model_finds_the_tools_asks_with_edits_and_is_told_what_is_wr
     assert not edited.isError and "'prompt_similarity'" in edited.content[0].text
     assert not routed.isError and "'base'" not in routed.content[0].text
     assert empty.isError and empty.content[0].text == "The question is empty: type a question."
+    assert marked.isError and "<image>" in marked.content[0].text
