@@ -52,9 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep all experts beside the model, or on the cpu but for those that are routed "
         "(LIVEEDIT_EXPERTS_ON; default: model)",
     )  # fmt: skip
+    # A hosted space is found by its tags, and the README's say that it is an MCP server.
+    mcp = env("LIVEEDIT_MCP") or ("1" if env("SPACE_ID") else "0")
     parser.add_argument(
-        "--mcp", action="store_true", default=env("LIVEEDIT_MCP", "") not in ("", "0"),
-        help="offer the API to language models too, as an MCP server (LIVEEDIT_MCP=1; needs gradio[mcp])",
+        "--mcp", action="store_true", default=mcp != "0",
+        help="offer the API to language models too, as an MCP server (LIVEEDIT_MCP=1, or 0 for none; default: on a "
+        "hosted space alone; needs gradio[mcp])",
     )  # fmt: skip
 
 

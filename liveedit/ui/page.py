@@ -114,7 +114,7 @@ def launch(editor: LiveEdit, host: str = "127.0.0.1", port: int = 7860, reason: 
     if mcp and find_spec("mcp") is None:
         raise InputError(
             f"--mcp needs the package mcp, which is not installed: run `pip install \"gradio[mcp]=={gr.__version__}\"`, "
-            "or leave --mcp out"
+            "or leave --mcp out (on a hosted space: set LIVEEDIT_MCP=0)"
         )
     with own_folder(SESSION_SECONDS) as folder:
         page = build_page(editor, reason=reason)

@@ -50,3 +50,25 @@ def test_variables_are_the_flags_defaults(monkeypatch: pytest.MonkeyPatch) -> No
     args = parser.parse_args([])
     assert (args.dtype, args.quantize, args.port, args.mcp) == ("bfloat16", "4bit", 8000, True)
     assert parser.parse_args(["--dtype", "float16"]).dtype == "float16"
+
+
+@pytest.mark.parametrize(
+    ("environ", "served"),
+    [
+        ({}, False),
+        ({"SPACE_ID": "somebody/workbench"}, True),
+        ({"SPACE_ID": "somebody/workbench", "LIVEEDIT_MCP": ""}, True),
+        ({"SPACE_ID": "somebody/workbench", "LIVEEDIT_MCP": "0"}, False),
+        ({"LIVEEDIT_MCP": "1"}, True),
+    ],
+)
+def test_a_hosted_space_is_an_mcp_server_unless_it_is_told_not_to(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], served: bool
+) -> None:
+    for name in ("SPACE_ID", "LIVEEDIT_MCP"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args([]).mcp is served
