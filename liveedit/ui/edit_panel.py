@@ -11,7 +11,7 @@ from liveedit.ui.bulk_panel import BulkPanel, build_bulk_panel, wire_bulk_panel
 from liveedit.ui.gates import verdict
 from liveedit.ui.markup import block, escape
 from liveedit.ui.pictures import uploaded_path
-from liveedit.ui.probe_panel import build_probe_panel, wire_probe_panel
+from liveedit.ui.probe_panel import ProbePanel, build_probe_panel, wire_probe_panel
 from liveedit.ui.session import Session
 from liveedit.ui.wiring import PROGRESS, Updates, Upload, Wiring, told
 
@@ -28,7 +28,7 @@ class EditPanel:
     target: gr.Textbox
     button: gr.Button
     check: gr.HTML
-    probe: gr.HTML
+    probe: ProbePanel
     bulk: BulkPanel
 
 
@@ -61,7 +61,7 @@ def wire_edit_panel(wiring: Wiring, panel: EditPanel, picture: gr.Image, questio
         [*wiring.shown, question], **wiring.queued(show_progress_on=[panel.check, answers]),
     )  # fmt: skip
     wiring.and_then(applied)
-    wire_probe_panel(wiring, panel.probe, applied)
+    wire_probe_panel(wiring, panel.probe)
     wire_bulk_panel(wiring, panel.bulk, picture)
 
 

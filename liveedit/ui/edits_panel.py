@@ -49,8 +49,7 @@ def wire_edits_panel(
             return wiring.view(changed)
         # What was undone is the opening of another session, with its picture and its question.
         prompt = changed.asked.query.prompt if changed.asked else ""
-        shown = gr.update(value=changed.picture, alt_text="The picture you asked about")
-        return {**wiring.view(changed), picture: shown, question: prompt, edit_prompt: prompt}
+        return {**wiring.view(changed), picture: changed.picture, question: prompt, edit_prompt: prompt}
 
     changed = edits.click(
         on_edits, wiring.session, [*wiring.shown, picture, question, edit_prompt], trigger_mode="multiple",

@@ -106,8 +106,9 @@ class Session:
     """What belongs to one person.
 
     ``names`` and ``thumbnails`` (data URIs) are kept by edit id: neither ever changes, and a long list would be
-    slow to draw otherwise. ``latest`` is the edit just applied, until something else happens. ``forgotten`` counts the
-    questions that are no longer in the ``history``.
+    slow to draw otherwise. ``latest`` is the edit just applied, until something else happens; ``newest`` are the edits
+    that were made last, one or many, whatever has happened since. ``forgotten`` counts the questions that are no longer in
+    the ``history``.
     """
 
     repository: ExpertRepository
@@ -118,6 +119,7 @@ class Session:
     picture: Image | None = None
     asked: Asked | None = None
     latest: str | None = None
+    newest: tuple[str, ...] = ()
     history: tuple[Past, ...] = ()
     forgotten: int = 0
     earlier: Earlier | None = None
@@ -185,7 +187,7 @@ def apply_edit(editor: LiveEdit, session: Session, prompt: str, target: str) -> 
     changed.thumbnails[expert_id] = data_uri(edit.image, THUMBNAIL)
     query = Query(edit.image, edit.prompt)
     changed.asked = _asked(editor, changed.repository, query, ask_both(editor, changed.repository, query))
-    changed.latest = expert_id
+    changed.latest, changed.newest = expert_id, (expert_id,)
     changed.earlier = session.before(f"{changed.names[expert_id]} added")
     return remembering(changed)
 
@@ -194,12 +196,13 @@ def apply_many(
     editor: LiveEdit, session: Session, edits: Sequence[Edit], progress: Callable[[int, int], None] | None = None
 ) -> Session:
     """Make experts for many edits, all or none of them, and answer the last question again."""
-    changed = session.copy()
+    changed, newest = session.copy(), []
     shown: dict[int, str] = {}
     for start in range(0, len(edits), BATCH):
         part = list(edits[start : start + BATCH])
         changed.repository = extended(editor, changed.repository, part)
         made = [expert.id for expert in changed.repository.experts[-len(part) :]]
+        newest += made
         for expert_id, edit in zip(made, part, strict=True):
             changed.made += 1
             changed.names[expert_id] = f"Edit {changed.made}"
@@ -208,6 +211,7 @@ def apply_many(
             shown[id(edit.image)] = changed.thumbnails[expert_id] = uri
         if progress is not None:
             progress(start + len(part), len(edits))
+    changed.newest = tuple(newest)
     changed.earlier = session.before("1 edit added" if len(edits) == 1 else f"{len(edits)} edits added")
     return lent_again(editor, changed)
 

@@ -17,7 +17,6 @@ from liveedit.ui import session as actions
 from liveedit.ui.ask_panel import AskPanel, suggestions_html
 from liveedit.ui.edit_panel import EditPanel
 from liveedit.ui.markup import block, escape
-from liveedit.ui.probe_panel import wire_probe_panel
 from liveedit.ui.session import Session
 from liveedit.ui.wiring import PROGRESS, Updates, Wiring, clicked, told
 
@@ -93,7 +92,6 @@ def wire_tour_panel(
         **wiring.queued(show_progress_on=ask.answers),
     )  # fmt: skip
     wiring.and_then(stepped)
-    wire_probe_panel(wiring, edit.probe, stepped)
 
 
 def take_step(editor: LiveEdit, session: Session, number: int, open_example: Callable[[str], Image]) -> Session:

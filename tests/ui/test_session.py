@@ -251,13 +251,18 @@ def test_the_probe_row_says_how_many_hold(start: Session) -> None:
         Outcome("rewording", "reworded", query, "banana", "fox", False),
         Outcome("same question", EVIL, query, "fox", "banana", False),
     ]
-    html = probe_html("Edit 1", rows)
+    html = probe_html([("Edit 1", rows)], 1)
     assert re.findall(r'<li class="(\w+)".*?</span> (.*?)</b> (\w+)<span>(.*?)</span>', html) == [
         ("all", "1 of 1", "held", "On the picture"),
         ("some", "1 of 2", "held", "Reworded"),
         ("none", "0 of 1", "unchanged", "Other pictures"),
     ]
     assert "<img src=x" not in html and "{{" not in html
+    assert "How Edit 1 holds" in html and "Edit 1, as edited" not in html
+    several = probe_html([("Edit 1", rows), ("Edit 2", rows)], 7)
+    assert "How 2 of 7 new edits hold" in several and "Edit 2, as edited" in several
+    assert "2 of 4</b> held" in several
+    assert not probe_html([], 0)
 
 
 def test_small_words() -> None:
