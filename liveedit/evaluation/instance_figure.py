@@ -27,7 +27,7 @@ BLUE, INK, MUTED, GRID = "#0072b2", "#1f2937", "#566274", "#d4d7dd"
 NOTHING = "(nothing)"
 SIDE = 320  # pixels of a drawn picture
 COLUMN = 2.5  # inches
-WRAP = 30  # characters of a line under a picture
+WRAP, WRAP_NOTE = 30, 36  # characters of a line under a picture
 LONGEST = 110  # characters of a question or an answer
 
 
@@ -44,8 +44,9 @@ class Map:
 class InstanceAnalysis:
     """A question, both answers, and the experts to show: what routing decided for each, and its map.
 
-    ``own`` is the map of the question's picture, if it has one. The experts' maps lie over their edits' pictures or,
-    ``over_question``, over the question's, with the edit's picture set into the corner. ``names`` are the experts'.
+    ``own`` is the map of the question's picture; None where none belongs there. Words in a map's place, which say why
+    it lacks, stand under the picture. The experts' maps lie over their edits' pictures or, ``over_question``, over the
+    question's, with the edit's picture set into the corner. ``names`` are the experts'.
     """
 
     query: Query
@@ -53,8 +54,8 @@ class InstanceAnalysis:
     edited: str
     repository: ExpertRepository
     experts: Sequence[ExpertTrace]
-    own: Map | None
-    maps: Mapping[str, Map]
+    own: Map | str | None
+    maps: Mapping[str, Map | str]
     names: Mapping[str, str]
     over_question: bool = False
 
@@ -104,9 +105,9 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _picture(axes: Axes, picture: Image.Image, found: Map | None, title: str) -> None:
+def _picture(axes: Axes, picture: Image.Image, found: Map | str | None, title: str) -> None:
     square = _square(picture, SIDE)
-    axes.imshow(overlay_heatmap(square, found.heatmap, found.region) if found else square)
+    axes.imshow(overlay_heatmap(square, found.heatmap, found.region) if isinstance(found, Map) else square)
     _bare(axes, GRID)
     axes.set_title(title, fontsize=10, color=INK, loc="left", fontweight="bold", parse_math=False)
     axes.set_anchor("N")
@@ -124,12 +125,13 @@ def _bare(axes: Axes, edge: str) -> None:
         spine.set_color(edge)
 
 
-def _text(axes: Axes, lines: str, found: Map | None) -> None:
-    """Text under a picture, and below it, muted, how the heatmap was made."""
+def _text(axes: Axes, lines: str, found: Map | str | None) -> None:
+    """Text under a picture, and below it, muted, how the heatmap was made or why there is none."""
     at: dict[str, Any] = {"xy": (0, 0), "textcoords": "offset points", "va": "top", "ha": "left", "parse_math": False}
     above = axes.annotate(lines, xytext=(0, -5), xycoords="axes fraction", fontsize=8.5, color=INK, **at)
     if found:
-        axes.annotate(found.note, xytext=(0, -5), xycoords=above, fontsize=7, color=MUTED, **at)
+        note = found.note if isinstance(found, Map) else textwrap.fill(found, WRAP_NOTE)
+        axes.annotate(note, xytext=(0, -5), xycoords=above, fontsize=7, color=MUTED, **at)
 
 
 def _bar(axes: Axes, trace: ExpertTrace, first: bool) -> None:

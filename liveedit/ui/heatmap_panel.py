@@ -8,7 +8,6 @@ belongs to, so a step that ends late can never show another question's maps nor 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,40 +15,25 @@ from typing import Any
 import gradio as gr
 from PIL.Image import Image
 
-from liveedit.attribution import (
-    METHODS,
-    TARGETS,
-    Attribution,
-    Instance,
-    attribute,
-    default_method,
-    expert_instances,
-    fits,
-    nearest_experts,
-    note_of,
-    question_instance,
-)
+from liveedit.attribution import METHODS, TARGETS, Attribution, Instance, attribute, default_method, fits, note_of
 from liveedit.attribution.methods import method_named
 from liveedit.attribution.targets import target_named
 from liveedit.editors import LiveEdit
-from liveedit.types import ExpertTrace, LiveEditError
+from liveedit.types import LiveEditError
 from liveedit.ui.figures import heatmap_picture
-from liveedit.ui.history import edits_digest
-from liveedit.ui.markup import block, distance, escape, number, sentence, shorten, thumbnail
+from liveedit.ui.heatmap_keys import QUESTION, Maps, key_of, nearest, still_true, wanted, work_key
+from liveedit.ui.markup import block, distance, escape, number, shorten, thumbnail
 from liveedit.ui.pictures import data_uri
 from liveedit.ui.session import Session
 from liveedit.ui.spaces import on_gpu, package
 from liveedit.ui.wiring import PROGRESS, QUICK, Updates, Wiring, told
 
-QUESTION = "question"
 SIDE = 320
 EMPTY = '<p class="empty">Ask about a picture under at least one edit.</p>'
 LEGEND = (
     '<p class="legend"><span>mattered less</span><span class="ramp" aria-hidden="true"></span>'
     "<span>mattered more</span></p>"
 )
-# Maps by what they show and what they depend on: see :func:`wanted`.
-Maps = Mapping[str, Attribution]
 
 
 @dataclass(frozen=True)
@@ -93,6 +77,8 @@ def build_heatmap_panel(wiring: Wiring) -> HeatmapPanel:
     more = gr.State(0)
     panel = HeatmapPanel(target, method, maps, heatmaps, stop, stopped, more)
     wiring.shows(heatmaps, pending_html)
+    # The rest was not wanted then; whoever asks again wants it again.
+    wiring.shows(stopped, lambda _session: "")
     wiring.follows(_step_of(wiring.editor, panel), [wiring.session, *panel.inputs], panel.outputs, heatmaps)
     return panel
 
@@ -135,27 +121,41 @@ def _step_of(editor: LiveEdit, panel: HeatmapPanel) -> Callable[..., Updates]:
     ) -> Updates:
         every = wanted(state, target, method)
         missing = {key: one for key, one in every.items() if key not in maps}
-        if not missing or not fits(method, target) or stopped == work_key(state, target, method):
-            return {panel.heatmaps: heatmaps_html(state, maps, target, method), panel.stop: gr.Button(visible=False)}
+        ended = stopped == work_key(state, target, method)
+        if not missing or not fits(method, target) or ended:
+            shown = heatmaps_html(state, maps, target, method, ended)
+            return {panel.heatmaps: shown, panel.stop: gr.Button(visible=False)}
         # Noise on tokens takes all pictures at once; of the others, each is a step.
         part = missing if method == "tokens" else dict([next(iter(missing.items()))])
 
         def tell(done: int, total: int) -> None:
             progress((done, total), desc="Finding the regions that mattered", unit="pictures")
 
-        try:
-            found = dict(zip(part, _found_maps(editor, list(part.values()), method, target, tell), strict=True))
-        except LiveEditError as error:
-            # Why there is no map stays to be read until something else is chosen or asked.
-            rest = heatmaps_html(state, maps, target, method) if len(missing) < len(every) else ""
-            return {panel.heatmaps: refusal_html(error) + rest, panel.stop: gr.Button(visible=False)}
+        found = _found_or_why(editor, part, method, target, tell)
         kept = {**still_true(state, maps), **found}
-        shown = {panel.maps: kept, panel.heatmaps: heatmaps_html(state, kept, target, method)}
+        updates = {panel.maps: kept, panel.heatmaps: heatmaps_html(state, kept, target, method)}
         if len(found) == len(missing):
-            return {**shown, panel.stop: gr.Button(visible=False)}
-        return {**shown, panel.stop: gr.Button(visible=True), panel.more: more + 1}
+            return {**updates, panel.stop: gr.Button(visible=False)}
+        return {**updates, panel.stop: gr.Button(visible=True), panel.more: more + 1}
 
     return on_step
+
+
+def _found_or_why(
+    editor: LiveEdit,
+    part: Mapping[str, Instance],
+    method: str,
+    target: str,
+    tell: Callable[[int, int], None],
+) -> dict[str, Attribution | str]:
+    """The maps of ``part`` by their keys, or why there is none; a picture that cannot be explained hinders no other."""
+    try:
+        return dict(zip(part, _found_maps(editor, list(part.values()), method, target, tell), strict=True))
+    except LiveEditError as error:
+        if len(part) == 1:
+            return dict.fromkeys(part, str(error))
+    alone = (_found_or_why(editor, {key: one}, method, target, tell) for key, one in part.items())
+    return {key: found for each in alone for key, found in each.items()}
 
 
 def _found_maps(
@@ -177,109 +177,58 @@ def lent_maps(editor: LiveEdit, instances: Sequence[Instance], method: str, targ
     return attribute(editor, instances, method, target)
 
 
-def nearest(session: Session) -> list[ExpertTrace]:
-    """The nearest edits of the last question that still are there."""
-    if session.asked is None or not session.asked.trace.routed:
-        return []
-    return [row for row in nearest_experts(session.asked.trace) if row.expert_id in session.names]
-
-
-def wanted(session: Session, target: str, method: str) -> dict[str, Instance]:
-    """What is to be explained for the last question, by the keys of its maps: first the question, then each edit.
-
-    An edit's own feature depends on the edit alone, everything else on the question or on which edits are on.
-    """
-    asked = session.asked
-    if asked is None or asked.query.image is None or not asked.trace.routed:
-        return {}
-    found = {}
-    base, edited = (None, None) if session.outdated else (asked.base, asked.edited)
-    own = question_instance(asked.query, target, session.repository, base, edited)
-    if own is not None:
-        found[key_of(session, target, method, QUESTION)] = own
-    ids = [row.expert_id for row in nearest(session)]
-    for expert_id, instance in expert_instances(asked.query, target, session.repository, ids).items():
-        found[key_of(session, target, method, expert_id)] = instance
-    return found
-
-
-def work_key(session: Session, target: str, method: str) -> str:
-    """What tells the maps of one question and choice from those of another."""
-    return key_of(session, target, method, QUESTION)
-
-
-def still_true(session: Session, maps: Maps) -> dict[str, Attribution]:
-    """The maps that may be wanted again: of edits that are there, and of the question asked last."""
-    last = f"/{_question(session)}"
-    return {
-        key: one
-        for key, one in maps.items()
-        if key.endswith(last) or (key.endswith("/") and key.split("/")[0] in session.names)
-    }
-
-
-def key_of(session: Session, target: str, method: str, subject: str) -> str:
-    """The key of a map: of the question, or of an edit by its id."""
-    own = subject != QUESTION and target == "feature"
-    return f"{subject}/{target}/{method}/{'' if own else _question(session)}"
-
-
-def _question(session: Session) -> str:
-    """A short name of the last question and of the edits there are now."""
-    asked = session.asked
-    if asked is None or asked.query.image is None:
-        return "none"
-    picture = zlib.crc32(asked.query.image.tobytes())
-    return f"{picture:08x}{zlib.crc32(asked.query.prompt.encode()):08x}{edits_digest(session.repository)}"
-
-
-def refusal_html(error: LiveEditError) -> str:
-    """What stands in the heatmaps' place, or before those that are there, where one cannot be found."""
-    return f'<p class="hint" role="status">{escape(sentence(str(error)))}</p>'
-
-
 def pending_html(session: Session) -> str:
     """What stands in the heatmaps' place while they are made."""
     routed = session.asked is not None and session.asked.trace.routed
     return '<p class="hint">Finding the regions that mattered…</p>' if routed else EMPTY
 
 
-def heatmaps_html(session: Session, maps: Maps, target: str, method: str) -> str:
-    """The question's picture and the nearest edits' with their maps, those that are there."""
+def misfit(target: str, method: str) -> str:
+    """Why this method cannot explain this target, in sentences; empty where it can."""
+    if fits(method, target):
+        return ""
+    others = ", ".join(one.label for name, one in METHODS.items() if fits(name, target))
+    return (
+        f"{method_named(method).label} runs the feature extractor alone, which knows no answers. Choose one of: {others}."
+    )
+
+
+def note_in(maps: Maps, key: str, ended: bool) -> str:
+    """How a map was made, in a few lines, or why there is none; ``ended`` when those that lack are not looked for."""
+    found = maps.get(key)
+    if found is None:
+        return "no map: stopped" if ended else "no map yet"
+    return f"no map: {found}" if isinstance(found, str) else note_of(found)
+
+
+def heatmaps_html(session: Session, maps: Maps, target: str, method: str, ended: bool = False) -> str:
+    """The question's picture and the nearest edits' with their maps, or why there is none: see :func:`note_in`."""
     what, how = target_named(target), method_named(method)
-    if not fits(method, target):
-        others = ", ".join(one.label for name, one in METHODS.items() if fits(name, target))
-        return (
-            '<p class="hint" role="status">Noise on tokens runs the feature extractor alone, which knows no answers. '
-            f"Choose one of: {escape(others)}.</p>"
-        )
+    unfit = misfit(target, method)
+    if unfit:
+        return f'<p class="hint" role="status">{escape(unfit)}</p>'
     keys = wanted(session, target, method)
     asked = session.asked
     if asked is None or asked.query.image is None or not keys:
         return EMPTY
+
+    def card(subject: str, picture: Image, title: str, text: str, kind: str, corner: str = "") -> str:
+        key = key_of(session, target, method, subject)
+        note = note_in(maps, key, ended).replace("\n", ", ")
+        return _card(picture, maps.get(key), title, text, what.label, note, kind, corner)
+
     cards = []
-    own = maps.get(key_of(session, target, method, QUESTION))
-    kind, words = "heatmap asked", shorten(asked.query.prompt, 70)
     if target != "margin":
-        cards.append(_card(asked.query.image, own, "Your question", words, what.label, kind))
+        words = shorten(asked.query.prompt, 70)
+        cards.append(card(QUESTION, asked.query.image, "Your question", words, "heatmap asked"))
     for row in nearest(session):
         edit = session.repository.get(row.expert_id).edit
         fate = f"weight {number(row.weight)}" if row.passed else f"stopped by {distance(row.margin)}"
         text = f"{shorten(edit.prompt, 44)} → {shorten(edit.target, 28)}"
         over = target == "margin"
-        found = maps.get(key_of(session, target, method, row.expert_id))
         corner = session.thumbnails[row.expert_id] if over else ""
-        cards.append(
-            _card(
-                asked.query.image if over else edit.image,
-                found,
-                f"{session.name(row.expert_id)}, {fate}",
-                text,
-                what.label,
-                "heatmap",
-                corner,
-            )
-        )
+        picture = asked.query.image if over else edit.image
+        cards.append(card(row.expert_id, picture, f"{session.name(row.expert_id)}, {fate}", text, "heatmap", corner))
     where = (
         "Each map lies over your question's picture, with the edit's own in the corner."
         if target == "margin"
@@ -292,15 +241,13 @@ def heatmaps_html(session: Session, maps: Maps, target: str, method: str) -> str
 
 
 def _card(
-    picture: Image, found: Attribution | None, title: str, text: str, what: str, kind: str, corner: str = ""
+    picture: Image, found: Attribution | str | None, title: str, text: str, what: str, note: str, kind: str, corner: str
 ) -> str:
-    if found is None:
-        shown = thumbnail(data_uri(picture.resize((SIDE, SIDE)), SIDE), f"The picture of {title}", "plain")
-        note = "no map yet"
-    else:
+    if isinstance(found, Attribution):
         alt = f"Heatmap ({what.lower()}) of {title}: yellow where it mattered most"
         shown = thumbnail(data_uri(heatmap_picture(picture, found.heatmap, found.region), SIDE), alt, kind)
-        note = note_of(found).replace("\n", ", ")
+    else:
+        shown = thumbnail(data_uri(picture.resize((SIDE, SIDE)), SIDE), f"The picture of {title}", "plain")
     inset = thumbnail(corner, "", "corner") if corner else ""
     return (
         f'<figure><div class="shown">{shown}{inset}</div><figcaption><b>{escape(title)}</b><span>{escape(text)}</span>'

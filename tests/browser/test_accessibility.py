@@ -72,8 +72,17 @@ def test_axe_finds_nothing_serious(page: sync_api.Page, width: int, scheme: Any)
     page.locator("#tour button").nth(1).click()
     expect(page.locator("#tour")).to_contain_text("The same picture, asked in other words.")
     expect(page.locator("#heatmaps img.heatmap:not(.asked)").first).to_have_attribute("alt", re.compile("Edit 1"))
-    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
     page.locator("#heatmaps img.heatmap").first.wait_for()
+    page.get_by_role("button", name="Draw the instance analysis").click()
+    page.locator("#instance-figure img").wait_for()
+    with page.expect_download():
+        page.locator("#keep-files").get_by_role("button", name="Trace", exact=True).click()
+    expect(page.locator("#delivery a")).to_be_visible()
+    page.get_by_label("Question", exact=True).fill("")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator(".toast-body")).to_be_visible()
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    expect(page.locator("#instance-figure table")).to_be_visible()
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 

@@ -59,6 +59,21 @@ def test_a_question_alone_and_maps_over_the_question_have_a_figure(
         assert image.width > image.height > 300
 
 
+def test_where_a_map_lacks_words_say_why(open_editor: LiveEdit, open_repository: ExpertRepository) -> None:
+    given = analysis(open_editor, open_repository)
+    first = given.experts[0].expert_id
+    why = "no map: the picture is too narrow to explain"
+    lacking = replace(given, own="no map yet", maps={**given.maps, first: why})
+    text = figure_bytes(instance_figure(lacking), "svg").decode()
+    assert ">no map yet<" in text and "made in 9 passes" not in text
+    assert "made in 0 passes" not in text and "made in 1 passes" in text
+    # Wrapped under its picture.
+    assert ">no map: the picture is too narrow to<" in text and ">explain<" in text
+    shown = instance_figure(lacking).axes[1].images[0].get_array()
+    bare = instance_figure(replace(given, maps={})).axes[1].images[0].get_array()
+    assert np.array_equal(np.asarray(shown), np.asarray(bare))
+
+
 def test_a_map_lies_over_its_region_of_the_picture(open_editor: LiveEdit, open_repository: ExpertRepository) -> None:
     given = analysis(open_editor, open_repository)
     plain = instance_figure(replace(given, own=None)).axes[0].images[0].get_array()

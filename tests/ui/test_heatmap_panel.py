@@ -20,12 +20,13 @@ from liveedit.editors import LiveEdit
 from liveedit.types import InputError
 from liveedit.ui import session as actions
 from liveedit.ui.expert_card import card_html, edit_heatmap
-from liveedit.ui.figure_panel import figure_html
-from liveedit.ui.heatmap_panel import build_heatmap_panel, heatmaps_html, nearest, still_true, wanted, work_key
+from liveedit.ui.figure_panel import figure_html, placed
+from liveedit.ui.heatmap_keys import Maps, key_of, nearest, question_key, still_true, wanted, work_key
+from liveedit.ui.heatmap_panel import HeatmapPanel, build_heatmap_panel, heatmaps_html
 from liveedit.ui.room import Room
 from liveedit.ui.session import Session
 from liveedit.ui.visits import Visits
-from liveedit.ui.wiring import Wiring
+from liveedit.ui.wiring import Updates, Wiring
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +40,34 @@ def scattered(tmp_path_factory: pytest.TempPathFactory) -> LiveEdit:
     return LiveEdit(backbone, config)
 
 
-def shown(editor: LiveEdit, session: Session, target: str, method: str) -> str:
-    """What stands in the heatmaps' place after a step, which finds all maps or says why it does not."""
+def panel_of(editor: LiveEdit, session: Session) -> tuple[Wiring, HeatmapPanel]:
+    """The panel alone on a page."""
     with gr.Blocks():
         wiring = Wiring(editor, [], Path(), gr.State(session), Visits(Room.beside(editor.config)))
-        panel = build_heatmap_panel(wiring)
+        return wiring, build_heatmap_panel(wiring)
+
+
+def steps(
+    editor: LiveEdit, session: Session, target: str, method: str, maps: Maps | None = None, stopped: str = ""
+) -> list[tuple[Maps, str]]:
+    """All maps, and what stands in the heatmaps' place, after each step until no other is asked for."""
+    wiring, panel = panel_of(editor, session)
     (step,) = wiring.steps
-    updates = step.action(session, {}, target, method, "", 0)
-    assert panel.more not in updates or len(updates[panel.maps]) == 1
-    return str(updates[panel.heatmaps])
+    found: list[tuple[Maps, str]] = []
+    kept: Maps = maps or {}
+    more = 0
+    while True:
+        updates: Updates = step.action(session, kept, target, method, stopped, more)
+        kept = updates.get(panel.maps, kept)
+        found.append((kept, str(updates[panel.heatmaps])))
+        if updates.get(panel.more, more) == more:
+            return found
+        more = updates[panel.more]
+
+
+def shown(editor: LiveEdit, session: Session, target: str, method: str) -> str:
+    """What stands in the heatmaps' place in the end, when each picture has its map or says why it has none."""
+    return steps(editor, session, target, method)[-1][1]
 
 
 def found_for(session: Session, target: str, method: str) -> dict[str, Attribution]:
@@ -124,7 +144,7 @@ def test_where_no_map_can_be_found_it_says_why(open_editor: LiveEdit, busy_sessi
         session = actions.switch(open_editor, session, expert.id)
     for target in ("edited", "difference"):
         said = shown(open_editor, session, target, "occlusion")
-        assert "There is no edited answer without an active edit" in said
+        assert "no map: there is no edited answer without an active edit" in said
         assert "Finding" not in said and "no map yet" not in said
 
 
@@ -134,8 +154,9 @@ def test_a_model_whose_tokens_keep_no_place_is_explained_by_pixels(
     assert (default_method(open_editor.backbone), default_method(scattered.backbone)) == ("tokens", "occlusion")
     start = replace(Session(scattered.empty()), picture=pictures[0])
     session = actions.apply_edit(scattered, start, "What is it?", "teapot")
-    assert "occlusion" in shown(scattered, session, "feature", "tokens")
-    assert shown(scattered, session, "feature", default_method(scattered.backbone)).count('<img class="heatmap') == 1
+    refused = shown(scattered, session, "feature", "tokens")
+    assert (refused.count("no map: "), refused.count("choose occlusion"), refused.count('<img class="heatmap')) == (2, 2, 0)
+    assert shown(scattered, session, "feature", default_method(scattered.backbone)).count('<img class="heatmap') == 2
     expert = session.repository.experts[0].id
     found = edit_heatmap(scattered, session, expert)
     assert found.uri.startswith("data:image/webp")
@@ -153,6 +174,41 @@ def test_a_card_without_a_map_says_why(scattered: LiveEdit, pictures: list[Image
     assert "too narrow to explain" in html and "Finding" not in html
 
 
+def narrow_question(editor: LiveEdit, busy: Session) -> Session:
+    """The edits with a question about a picture too flat for the methods that mask pixels."""
+    assert busy.picture is not None
+    *_, last = actions.ask(editor, replace(busy, picture=busy.picture.resize((400, 2)), asked=None), "What is it?")
+    assert isinstance(last, Session)
+    return last
+
+
+def test_a_picture_without_a_map_says_why_and_the_others_have_theirs(
+    open_editor: LiveEdit, busy_session: Session
+) -> None:
+    session = narrow_question(open_editor, busy_session)
+    every = steps(open_editor, session, "feature", "ablation")
+    # The question's picture, which is refused, comes first.
+    assert [html.count('<img class="heatmap') for _, html in every] == [0, 1, 2, 3]
+    assert all(html.count("no map: the picture is too narrow to explain") == 1 for _, html in every)
+    maps, last = every[-1]
+    assert "no map yet" not in last
+    # What was refused is not tried again.
+    assert steps(open_editor, session, "feature", "ablation", maps) == [(maps, last)]
+
+
+def test_what_was_stopped_is_found_when_it_is_asked_again(open_editor: LiveEdit, busy_session: Session) -> None:
+    first = dict([next(iter(found_for(busy_session, "feature", "ablation").items()))])
+    stopped = work_key(busy_session, "feature", "ablation")
+    ((_, halted),) = steps(open_editor, busy_session, "feature", "ablation", first, stopped)
+    assert halted.count("no map: stopped") == 3
+    *_, same = actions.ask(open_editor, busy_session, "What is it?")
+    assert isinstance(same, Session)
+    assert work_key(same, "feature", "ablation") == stopped
+    wiring, panel = panel_of(open_editor, same)
+    maps, html = steps(open_editor, same, "feature", "ablation", first, wiring.view(same)[panel.stopped])[-1]
+    assert len(maps) == html.count('<img class="heatmap') == 4
+
+
 def test_the_figure_travels_inside_the_page(busy_session: Session) -> None:
     html = figure_html(busy_session, found_for(busy_session, "feature", "tokens"), "feature", "tokens")
     files = dict(re.findall(r'download="instance-analysis\.(\w+)" href="data:[\w/+]+;base64,([^"]+)"', html))
@@ -166,6 +222,53 @@ def test_the_figure_travels_inside_the_page(busy_session: Session) -> None:
     text = b64decode(files["svg"]).decode()
     assert all(f">{name}<" in text for name in names)
     assert "Noise on tokens, key visual feature" in text
+
+
+def test_the_figure_s_numbers_stand_in_a_table(busy_session: Session) -> None:
+    html = figure_html(busy_session, found_for(busy_session, "feature", "tokens"), "feature", "tokens")
+    question, *edits = re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', html)
+    assert question[0].startswith("Your question<small>What is it? unedited: ")
+    for row, (head, cells) in zip(nearest(busy_session), edits, strict=True):
+        edit = busy_session.repository.get(row.expert_id).edit
+        assert head.startswith(f"{busy_session.name(row.expert_id)}<small>{edit.prompt} → {edit.target}</small>")
+        assert "Noise on tokens, key visual feature, 67 forward passes" in head
+        *values, passed, weight = re.findall("<td>(.*?)</td>", cells)
+        expected = row.visual_similarity, row.threshold, row.visual_similarity - row.threshold
+        assert [float(value.replace("−", "-")) for value in values] == pytest.approx(expected, abs=0.002)
+        assert (passed, float(weight)) == ("yes", pytest.approx(row.weight, abs=0.005))
+
+
+def test_the_figure_never_lacks_a_map_without_saying_why(open_editor: LiveEdit, busy_session: Session) -> None:
+    rows = nearest(busy_session)
+    keys = [key_of(busy_session, "feature", "ablation", row.expert_id) for row in rows]
+    maps: dict[str, Attribution | str] = {**found_for(busy_session, "feature", "ablation"), keys[0]: "it is too narrow"}
+    del maps[keys[1]]
+    for ended, rest in ((False, "no map yet"), (True, "no map: stopped")):
+        html = figure_html(busy_session, maps, "feature", "ablation", ended)
+        found = re.search(r'"data:image/svg\+xml;base64,([^"]+)"', html)
+        assert found is not None
+        svg = b64decode(found[1]).decode()
+        for words, count in (("no map: it is too narrow", 1), (rest, 1), ("Ablation, key visual feature", 2)):
+            assert (svg.count(f">{words}<"), html.count(words)) == (count, count)
+    with pytest.raises(InputError, match="Choose one of: Occlusion, Ablation, Learned mask"):
+        figure_html(busy_session, {}, "edited", "tokens")
+    bare = replace(Session(open_editor.empty()), picture=busy_session.picture)
+    *_, bare = actions.ask(open_editor, bare, "What is it?")
+    assert isinstance(bare, Session)
+    assert "no map: asked without edits" in figure_html(bare, {}, "feature", "tokens")
+
+
+def test_a_figure_that_comes_late_does_not_land_under_another_question(
+    open_editor: LiveEdit, busy_session: Session
+) -> None:
+    drawn = question_key(busy_session), "<img>"
+    *_, same = actions.ask(open_editor, busy_session, "What is it?")
+    *_, other = actions.ask(open_editor, busy_session, "How many?")
+    assert isinstance(same, Session) and isinstance(other, Session)
+    fewer = actions.switch(open_editor, busy_session, nearest(busy_session)[0].expert_id)
+    without = replace(busy_session, asked=None)
+    late = [placed(session, drawn)[0] for session in (busy_session, same, other, fewer, without)]
+    assert late == ["<img>", "<img>", gr.skip(), gr.skip(), gr.skip()]
 
 
 def test_there_is_no_figure_before_a_question(open_editor: LiveEdit) -> None:
