@@ -36,7 +36,9 @@ from liveedit.world.catalogue import ASSETS
 from liveedit.world.examples import read_examples
 
 SESSIONS = 1000  # with edits or without; what they may hold together is another limit
-QUEUE = 64
+# Steps that may wait. Thirty people who press a button at once, and again before it is done, make two or three each: an edit
+# is followed by its probe and its heatmaps. What their requests may take in memory is limited by itself.
+QUEUE = 256
 
 
 def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> VisitedBlocks:
@@ -121,7 +123,7 @@ def launch(editor: LiveEdit, host: str = "127.0.0.1", port: int = 7860, reason: 
         # Else Gradio would also run what waits here at once, for whoever posts to /run/ or /api/, beside the queue.
         page.queue(max_size=QUEUE, api_open=False)
         print(f"Models loaded, serving on http://{host}:{port}", file=sys.stderr, flush=True)
-        kwargs = {"middleware": [Middleware(Gate)], "lifespan": lifespan_of(page.visits, folder)}
+        kwargs = {"middleware": [Middleware(Gate, waiting=page.waiting)], "lifespan": lifespan_of(page.visits, folder)}
         try:
             page.launch(
                 server_name=host, server_port=port, theme=theme(), css_paths=[ASSETS / "style.css"], footer_links=["api"],

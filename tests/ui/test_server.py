@@ -19,9 +19,10 @@ import pytest
 from PIL import Image
 
 from liveedit import LiveEdit
+from liveedit.ui import gate
 from liveedit.ui import page as page_module
 from liveedit.ui import visits as visits_module
-from liveedit.ui.gate import MAX_BODY, encodable, holds_address, is_open
+from liveedit.ui.gate import MAX_BODY, MAX_PARTS, encodable, holds_address, is_open
 from liveedit.ui.scratch import PREFIX
 from liveedit.ui.visits import Visits, lifespan_of
 
@@ -319,6 +320,41 @@ def test_endless_bodies_are_refused(address: str, visitor: Any) -> None:
         assert httpx.post(route, content=endless()).status_code >= 400
         raise AssertionError
     visitor.ask("Is this served?")
+
+
+def test_bodies_of_many_parts_are_refused_before_they_are_parsed(address: str) -> None:
+    route = f"{address}/gradio_api/queue/join"
+    for content in (b"[" + b"{}," * MAX_PARTS + b"{}]", b"[" * (MAX_PARTS + 1), b'{"a":[' + b"1," * MAX_PARTS):
+        answer = httpx.post(route, content=content, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()) == (413, {"detail": "A request may have 20,000 parts: send fewer at a time."})
+
+
+def test_large_requests_wait_no_more_at_once_than_there_is_room(
+    server: tuple[str, Visits, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, visits, _ = server
+    page, route = visits.blocks, f"{address}/gradio_api/call/ask"
+
+    def call(question: str) -> httpx.Response:
+        return httpx.post(route, json={"data": [question, None, None, 4]})
+
+    with monkeypatch.context() as patch:
+        # Two million bytes at four each for each body; and nothing that waits is done, as when others' questions go first.
+        patch.setattr(gate, "MOST_HELD", 17_000_000)
+        patch.setattr(page._queue, "active_jobs", [[]])
+        answers = [call("a" * 2_000_000) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 503]
+        assert "try again in a minute" in answers[2].json()["detail"]
+        assert 16_000_000 < page.waiting() < 17_000_000  # type: ignore[attr-defined]
+        small = call("What is this?")
+        assert small.status_code == 200, "what a person sends is let in all the same"
+    for answer, said in ((answers[0], "shorten it"), (answers[1], "shorten it"), (small, "complete")):
+        assert said in httpx.get(f"{route}/{answer.json()['event_id']}", timeout=60).text
+    for _ in range(100):
+        if page.waiting() == 0:  # type: ignore[attr-defined]
+            break
+        time.sleep(0.1)
+    assert page.waiting() == 0, "what is done with makes room"  # type: ignore[attr-defined]
 
 
 def test_what_the_gate_lets_through() -> None:
