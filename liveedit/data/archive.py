@@ -1,20 +1,22 @@
-"""ZIP archives from outside, read in memory under limits: nothing is unpacked to disk, no name leaves the archive."""
+"""ZIP archives from outside, read under limits: no name leaves the archive, and what is unpacked lies where its reader says."""
 
 from __future__ import annotations
 
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from liveedit.types import InputError
 
 MAX_ENTRIES = 2_000
-MAX_ENTRY = 64 * 2**20  # bytes of one file, unpacked
+MAX_ENTRY = 64 * 2**20  # bytes of one file, unpacked in memory
 MAX_TOTAL = 256 * 2**20  # bytes of all files read, unpacked
 # Of its list of files, of which each takes ten times its bytes in memory before one is counted.
 MAX_LIST = 2 * 2**20
+_PIECE = 2**20
 _END, _END_64 = b"PK\x05\x06", b"PK\x06\x07"
 _TAIL = 2**16 + 64  # bytes at an archive's end, among which its end record lies
 
@@ -50,21 +52,35 @@ class Archive:
 
     def read(self, name: str, most: int = MAX_ENTRY) -> bytes:
         """The content of one file, which may have ``most`` bytes."""
+        return b"".join(self._parts(name, min(most, MAX_ENTRY)))
+
+    def extract(self, name: str, path: Path, most: int) -> None:
+        """Write the content of one file, which may have ``most`` bytes, to ``path``; it is never in memory as a whole."""
+        try:
+            with path.open("wb") as target:
+                for part in self._parts(name, most):
+                    target.write(part)
+        except OSError as error:
+            raise InputError("the archive cannot be unpacked on the server: try again later") from error
+
+    def _parts(self, name: str, most: int) -> Iterator[bytes]:
+        """The content of one file piece by piece; raises :class:`InputError` when it goes beyond what is allowed."""
         if name not in self._entries:
             raise InputError(f"there is no file {name} in the archive: check the name")
-        limit = min(most, MAX_ENTRY, self._left)
+        limit, size = min(most, self._left), 0
         try:
             with self._zip.open(self._entries[name]) as file:
-                data = file.read(limit + 1)
+                while part := file.read(_PIECE):
+                    size += len(part)
+                    if size > limit:
+                        raise InputError(
+                            f"the archive unpacks to too much at {name}: "
+                            f"it may have {most >> 20} MB, all files together {MAX_TOTAL >> 20} MB"
+                        )
+                    yield part
         except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"the file {name} in the archive cannot be read ({error}): pack it again") from error
-        if len(data) > limit:
-            raise InputError(
-                f"the archive unpacks to too much at {name}: "
-                f"it may have {min(most, MAX_ENTRY) >> 20} MB, all files together {MAX_TOTAL >> 20} MB"
-            )
-        self._left -= len(data)
-        return data
+        self._left -= size
 
 
 def _check_list(path: str | Path) -> None:

@@ -7,11 +7,12 @@ from liveedit.experts.features import FeatureExtractor
 from liveedit.experts.generator import ExpertGenerator, GeneratorInput
 from liveedit.experts.reference import ReferenceEditor, ReferenceExpert, ReferenceTrace, load_reference
 from liveedit.experts.repository import Expert, ExpertRepository
-from liveedit.experts.repository_file import Limits, bytes_of_one
+from liveedit.experts.repository_file import STORED_SIDE, Limits, bytes_of_one
 from liveedit.experts.routing import PAPER_ROUTING, Routing, RoutingStrategy, apply_residual, route, similarity
 
 __all__ = [
     "PAPER_ROUTING",
+    "STORED_SIDE",
     "Expert",
     "ExpertGenerator",
     "ExpertRepository",

@@ -36,6 +36,7 @@ EDITS, TABLE, PICTURE = "edits.safetensors", "session.json", "picture.png"
 MOST_TOKENS = 512
 MOST_IDS = 100_000  # of all edits that the questions of a session met
 MOST_TABLE = 4 * 2**20  # bytes; fifty questions take half a megabyte
+MOST_FILE = 100  # megabytes of a file that the page takes
 DAMAGED = "the session's file is damaged: choose another copy of it"
 
 
@@ -65,7 +66,7 @@ def trace_file(session: Session) -> bytes:
 
 
 def session_file(session: Session, path: Path) -> None:
-    """Write edits, history and picture as one ZIP."""
+    """Write edits, history and picture as one ZIP, if it will be such as can be opened here again."""
     keys = list(dict.fromkeys(p.picture_key for p in session.history if p.picture))
     # The questions met much the same edits: each has their places in this list.
     ids = {expert_id: place for place, expert_id in enumerate(dict.fromkeys(i for p in session.history for i in p.ids or ()))}
@@ -81,12 +82,19 @@ def session_file(session: Session, path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             edits_file(session, Path(folder) / EDITS)
-            archive.write(Path(folder) / EDITS, EDITS)
+            # Numbers and pictures hardly shrink; as it is, it can be no larger than the file around it.
+            archive.write(Path(folder) / EDITS, EDITS, zipfile.ZIP_STORED)
         archive.writestr(TABLE, json.dumps(table, ensure_ascii=False))
         for number, key in enumerate(keys):
             archive.writestr(_asked_about(number), pictures[key] or b"", zipfile.ZIP_STORED)
         if session.picture is not None:
             archive.writestr(PICTURE, png_bytes(session.picture), zipfile.ZIP_STORED)
+    size = path.stat().st_size
+    if size > MOST_FILE * 2**20:
+        raise InputError(
+            f"the session would take {size >> 20} MB, and a file of {MOST_FILE} MB can be opened here: keep the edits alone, "
+            "which the command line opens, or remove some of them first"
+        )
 
 
 @on_gpu("ask")
@@ -112,9 +120,10 @@ def _restored_session(editor: LiveEdit, session: Session, path: Path, limits: Li
     with Archive(path) as archive:
         if EDITS not in archive.names or TABLE not in archive.names:
             raise InputError("this ZIP is no session's file: for many edits from a ZIP use the form for them")
-        with tempfile.TemporaryDirectory() as folder:
+        # Beside the upload, where it goes with the program, be it at its end or at its next start.
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             copy = Path(folder) / EDITS
-            copy.write_bytes(archive.read(EDITS))
+            archive.extract(EDITS, copy, MOST_FILE * 2**20)
             repository = _usable(editor, copy, limits)
         try:
             table = json.loads(archive.read(TABLE, MOST_TABLE))

@@ -21,6 +21,7 @@ from liveedit.ui.gate import Gate
 from liveedit.ui.heatmap_panel import build_heatmap_panel, wire_heatmap_panel
 from liveedit.ui.history_panel import build_history_panel, wire_history_panel
 from liveedit.ui.keep_panel import build_keep_panel, wire_keep_panel
+from liveedit.ui.keeping import MOST_FILE
 from liveedit.ui.ledger_panel import build_ledger_panel, wire_ledger_panel
 from liveedit.ui.markup import block, escape
 from liveedit.ui.picture_panel import build_picture_panel, wire_picture_panel
@@ -127,7 +128,7 @@ def launch(editor: LiveEdit, host: str = "127.0.0.1", port: int = 7860, reason: 
         try:
             page.launch(
                 server_name=host, server_port=port, theme=theme(), css_paths=[ASSETS / "style.css"], footer_links=["api"],
-                show_error=True, max_file_size="100mb", state_session_capacity=SESSIONS, allowed_paths=[],
+                show_error=True, max_file_size=f"{MOST_FILE}mb", state_session_capacity=SESSIONS, allowed_paths=[],
                 ssr_mode=False, quiet=True, enable_monitoring=False, app_kwargs=kwargs, mcp_server=mcp,
             )  # fmt: skip
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import tempfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from PIL.Image import Image
+from PIL.Image import Image, effect_noise
 
 from liveedit.editors import LiveEdit
 from liveedit.experts import ExpertRepository, Limits
@@ -260,6 +261,42 @@ def test_an_endless_table_is_refused_before_it_is_parsed(open_editor: LiveEdit, 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40_000_000
+
+
+def test_edits_are_unpacked_beside_the_upload_and_leave_nothing(
+    open_editor: LiveEdit, busy_session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = filed(tmp_path / "session.zip", session_file, busy_session)
+    # Nothing could be written where the system keeps what is temporary.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert len(restore(open_editor, Session(open_editor.empty()), path).repository) == 6
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_session_with_more_edits_than_an_entry_may_have_comes_back(
+    open_editor: LiveEdit, busy_session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = [replace(e, edit=replace(e.edit, image=effect_noise((200, 200), 90 + n))) for n, e in enumerate(busy_session.repository)]
+    busy_session.repository.experts[:] = noise
+    path = filed(tmp_path / "session.zip", session_file, busy_session)
+    with zipfile.ZipFile(path) as archive:
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+    assert sizes.pop(keeping.EDITS) > 200_000 > max(sizes.values())
+    monkeypatch.setattr("liveedit.data.archive.MAX_ENTRY", 200_000)
+    assert len(restore(open_editor, Session(open_editor.empty()), path).repository) == 6
+
+
+def test_a_session_that_could_not_be_opened_is_not_handed_out(
+    open_editor: LiveEdit, busy_session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = filed(tmp_path / "session.zip", session_file, busy_session)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(keeping, "MOST_FILE", 0)
+    with pytest.raises(InputError, match="a file of 0 MB can be opened here: keep the edits alone"):
+        written("liveedit-session.zip", lambda path: session_file(busy_session, path))
+    with pytest.raises(InputError, match=r"unpacks to too much at edits\.safetensors"):
+        restore(open_editor, Session(open_editor.empty()), path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_questions_about_one_picture_share_it(
