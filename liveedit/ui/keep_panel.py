@@ -1,7 +1,7 @@
 """Keep and share: files handed to the browser, and files that bring edits or a session back.
 
-A file lies on the server under a name that nobody guesses, where uploads lie, and goes as they do. Inside the page it
-would take its memory three times, and stay there.
+A file lies on the server under a name that nobody guesses, where uploads lie, and goes as they do, with its page. Inside
+the page it would take its memory three times, and stay there.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import gradio as gr
 from gradio.route_utils import API_PREFIX
 from gradio.utils import get_upload_folder
 
+from liveedit.experts import STORED_SIDE
 from liveedit.types import InputError, RepositoryError
 from liveedit.ui.keeping import edits_file, restore, session_file, trace_file
-from liveedit.ui.markup import block
+from liveedit.ui.markup import block, escape
 from liveedit.ui.pictures import uploaded_path
 from liveedit.ui.report import report_file
 from liveedit.ui.session import Session
@@ -28,13 +29,17 @@ from liveedit.ui.wording import describe_model
 
 FILES = {
     "edits": ("Edits", "edits.safetensors", "All edits with their pictures, for here or the command line"),
-    "session": ("Session", "liveedit-session.zip", "Edits, questions and picture: opens here again as it is now"),
+    "session": (
+        "Session", "liveedit-session.zip",
+        f"Edits, questions and picture: opens here again as it is now, the edits' pictures at {STORED_SIDE} pixels a side at most",
+    ),
     "report": ("Report", "liveedit-report.html", "The question shown, as one page to read anywhere"),
     "trace": ("Trace", "liveedit-trace.json", "Every number of the answer shown, for programs"),
 }
 HINT = (
-    "Files to take with you; the server keeps them for an hour at the most. Opening a file of edits adds them, a session "
-    "takes the place of this one."
+    "Files to take with you; the server keeps them while this page is open, and for an hour at the most. Opening a file of "
+    "edits adds them, a session takes the place of this one. Edits come back with their pictures at "
+    f"{STORED_SIDE} pixels a side at most, smaller where there are more than a hundred."
 )
 # The browser saves the file, as if the link had been clicked.
 SAVE = """(html) => {
@@ -79,13 +84,16 @@ def wire_keep_panel(
     }  # fmt: skip
 
     @told
-    def on_keep(state: Session, event: gr.EventData) -> str:
+    def on_keep(state: Session, event: gr.EventData, request: gr.Request) -> str:
         kind = clicked(event)[1]
         if kind not in makers:
             raise InputError("this button is unknown: reload the page")
         if kind == "edits" and not len(state.repository):
             raise InputError("there are no edits to keep yet: make one first")
-        return link_html(written(FILES[kind][1], lambda path: makers[kind](state, path)))
+        path = written(FILES[kind][1], lambda path: makers[kind](state, path))
+        visits = wiring.visits
+        visits.note(visits.session_data.get(str(request.session_hash)), [str(path)])
+        return link_html(path)
 
     @told
     def on_open(state: Session, upload: Upload, progress: gr.Progress = PROGRESS) -> Updates:
@@ -136,7 +144,7 @@ def link_html(path: Path) -> str:
 
 def _buttons() -> str:
     made = "".join(
-        f'<button type="button" data-action="keep" data-item="{kind}" title="{meaning}">{label}</button>'
+        f'<button type="button" data-action="keep" data-item="{kind}" title="{escape(meaning)}">{label}</button>'
         for kind, (label, _, meaning) in FILES.items()
     )
     return f'<div class="chips" role="group" aria-label="Files to keep">{made}</div>'

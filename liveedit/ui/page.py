@@ -29,7 +29,8 @@ from liveedit.ui.room import Room
 from liveedit.ui.scratch import own_folder
 from liveedit.ui.session import Session
 from liveedit.ui.tour_panel import build_tour_panel, wire_tour_panel
-from liveedit.ui.visits import SESSION_SECONDS, VisitedBlocks, Visits, lifespan_of
+from liveedit.ui.upkeep import lifespan_of, tell_when_left
+from liveedit.ui.visits import SESSION_SECONDS, VisitedBlocks, Visits
 from liveedit.ui.why_panel import build_why_panel
 from liveedit.ui.wiring import Wiring
 from liveedit.ui.wording import describe_model
@@ -88,6 +89,7 @@ def build_page(editor: LiveEdit, assets: Path = ASSETS, reason: str = "") -> Vis
         wire_ledger_panel(wiring, ledger)
         wire_compare_panel(wiring, compare, checkpoints)
         add_api(wiring)
+        tell_when_left(page)
     return page
 
 

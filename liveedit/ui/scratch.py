@@ -14,7 +14,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from liveedit.types import RepositoryError
@@ -67,6 +67,31 @@ def sweep(folder: Path, age: float, kept: Collection[str] = ()) -> None:
                 path.unlink()
     # That this process lives.
     os.utime(folder)
+
+
+def files_below(folder: Path, paths: Iterable[str]) -> set[str]:
+    """Those of some paths, which anybody may have sent, that are files below a folder, each in its one form."""
+    found = set()
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            real = Path(path).resolve()
+            if real.is_relative_to(folder.resolve()) and real.is_file():
+                found.add(str(real))
+    return found
+
+
+def discarded(path: Path, age: float) -> bool:
+    """Remove a file unless it has changed in the last ``age`` seconds; whether it is gone."""
+    try:
+        status = path.lstat()
+        if time.time() - max(status.st_mtime, status.st_ctime) <= age:
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

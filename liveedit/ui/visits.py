@@ -1,18 +1,14 @@
 """Who is on the page: what each visit holds, when it is over, and what goes first when memory runs short. Edits go last.
 
 Gradio keeps a state for everybody who ever sent a request, with all that the page has shown them, and drops whole
-states by their number, oldest first, edits or not. Here visits end an hour after their last action, or by the memory
-that they hold; and a tab whose visit has ended is told so at its next action.
+states by their number, oldest first, edits or not. Here visits end when their page is left, an hour after their last
+action, or by the memory that they hold; and a tab whose visit has ended is told so at its next action.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,18 +16,18 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import gradio as gr
-from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
+from gradio.utils import get_upload_folder
 
 from liveedit.types import InputError
-from liveedit.ui.allocator import give_back
-from liveedit.ui.gate import GatedBlocks
+from liveedit.ui.gate import GatedBlocks, paths_in
 from liveedit.ui.room import Room, size_of
-from liveedit.ui.scratch import sweep
+from liveedit.ui.scratch import discarded, files_below
 from liveedit.ui.session import Session
 
 SESSION_SECONDS = 3600
-SWEEP_SECONDS = 60
+# A file that was brought in this time ago may be an equal one of somebody whose page has not named it yet.
+FRESH_SECONDS = 60
 # What the browser keeps in the place of a session with edits, and sends back with every action.
 MARK = "edits"
 ENDED = (
@@ -41,12 +37,16 @@ ENDED = (
 
 
 class Visit(SessionState):
-    """The states of one visitor. ``held`` bytes lie in them, of which ``kept`` in edits; ``busy`` actions are running."""
+    """The states of one visitor. ``held`` bytes lie in them, of which ``kept`` in edits; ``busy`` actions are running.
+
+    ``files`` are those on the server's disk that the page named, was shown or was given to take home.
+    """
 
     def __init__(self, blocks: gr.Blocks) -> None:
         # Without the settings of every component, which are for links to the page as somebody left it; those are closed.
         super().__init__(cast(Any, SimpleNamespace(default_config=blocks.default_config, blocks=())))
         self.held = self.kept = self.busy = 0
+        self.files: set[str] = set()
 
     def _update_value_in_config(self, key: int, value: Any) -> None:
         """What the page shows is not kept here: it would be the largest part of all."""
@@ -61,6 +61,7 @@ class Visits(StateHolder):
         # The component that holds a visitor's :class:`Session`; the page sets it.
         self.state: gr.State | None = None
         self._unfetched: dict[str, float] = {}
+        self._left: list[Visit] = []
 
     def __getitem__(self, session_id: str) -> SessionState:
         if session_id not in self.session_data:
@@ -85,6 +86,39 @@ class Visits(StateHolder):
         """Forget a visit."""
         with self.lock:
             self._end(session_id)
+
+    def leave(self, session_id: str) -> None:
+        """Forget the visit of a page that was left, and remove its files."""
+        with self.lock:
+            visit = self.session_data.get(session_id)
+            self._end(session_id)
+            if isinstance(visit, Visit):
+                visit.state_data.clear()
+                self._left.append(visit)
+        self.remove_left()
+
+    def note(self, visit: SessionState | None, paths: Iterable[str]) -> None:
+        """Remember which files on the server's disk belong to a visit."""
+        if isinstance(visit, Visit):
+            files = files_below(Path(get_upload_folder()), paths)
+            with self.lock:
+                visit.files |= files
+
+    def remove_left(self) -> None:
+        """Remove the files of pages that were left, but what another page shows too: equal uploads are one file.
+
+        What may be about to be named by another page stays until the next time.
+        """
+        events = list(self.blocks._queue.event_ids_to_events.values())
+        named = [path for event in events if event.data is not None for path in paths_in(event.data.data)]
+        asked = files_below(Path(get_upload_folder()), named)
+        with self.lock:
+            shared = {path for visit in self.session_data.values() if isinstance(visit, Visit) for path in visit.files}
+            for visit in list(self._left):
+                visit.files -= shared
+                visit.files -= {path for path in visit.files - asked if discarded(Path(path), FRESH_SECONDS)}
+                if not visit.files and not visit.busy:
+                    self._left.remove(visit)
 
     def delete_all_expired_state(self) -> None:
         """End the visits that were not used for an hour; Gradio calls this every second."""
@@ -220,11 +254,14 @@ class VisitedBlocks(GatedBlocks):
         for block, given in zip(block_fn.inputs, inputs, strict=False):
             if block is self.visits.state and self.visits.has_ended(state, given):
                 raise gr.Error(ENDED, duration=None, print_exception=False)
-        return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        given = await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        self.visits.note(state, paths_in(inputs))
+        return given
 
     async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
         """As Gradio does, with the mark of the session in its place, which is else left empty."""
         output = await super().postprocess_data(block_fn, predictions, state)
+        self.visits.note(state, paths_in(output))
         return [
             self.visits.mark(state) if block is self.visits.state else value
             for block, value in zip(block_fn.outputs, output, strict=True)
@@ -247,32 +284,3 @@ class VisitedBlocks(GatedBlocks):
             elif not goes_on:
                 self.visits.settle(session_id)
         return output
-
-
-def lifespan_of(visits: Visits, folder: Path) -> Callable[[App], AbstractAsyncContextManager[None]]:
-    """For the server: its visitors are ``visits``; every minute ``folder`` is swept and freed memory given back."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: App) -> AsyncIterator[None]:
-        page = app.get_blocks()
-        app.state_holder = visits
-        visits.set_blocks(page)
-
-        def tidy() -> None:
-            give_back()
-            sweep(folder, SESSION_SECONDS, visits.pictures())
-            for known in page.temp_file_sets:
-                known.difference_update([path for path in list(known) if not os.path.exists(path)])
-
-        async def tidy_again() -> None:
-            while True:
-                await asyncio.sleep(SWEEP_SECONDS)
-                await asyncio.to_thread(tidy)
-
-        task = asyncio.create_task(tidy_again())
-        try:
-            yield
-        finally:
-            task.cancel()
-
-    return lifespan

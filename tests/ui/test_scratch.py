@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from liveedit.types import RepositoryError
-from liveedit.ui.scratch import PREFIX, VARIABLE, named_only, own_folder, sweep
+from liveedit.ui.scratch import PREFIX, VARIABLE, discarded, files_below, named_only, own_folder, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 WAITING = """
@@ -82,6 +82,26 @@ def test_sweeping_removes_what_is_old_and_not_in_use(tmp_path: Path, monkeypatch
     monkeypatch.setattr(time, "time", lambda: now + 500)
     sweep(tmp_path, 50, {str(tmp_path / "used" / "old.png")})
     assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["used", "used/old.png"]
+
+
+def test_only_files_below_the_folder_count_as_its_own(tmp_path: Path) -> None:
+    folder, secret = tmp_path / "folder", tmp_path / "secret"
+    (folder / "a").mkdir(parents=True)
+    secret.write_text("x")
+    (folder / "a" / "b.png").write_text("x")
+    (folder / "link").symlink_to(secret)
+    given = ["a/b.png", "a/../a/b.png", "a", "none.png", "../secret", "link", "\0", "x" * 5000]
+    found = files_below(folder, [str(secret), *(f"{folder}/{path}" for path in given)])
+    assert found == {str((folder / "a" / "b.png").resolve())}
+
+
+def test_files_that_have_just_come_are_not_discarded(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("x")
+    assert not discarded(path, 60) and path.exists()
+    assert discarded(path, -1) and not path.exists()
+    assert discarded(path, 60), "what is gone is gone"
+    assert not discarded(tmp_path, -1)
 
 
 def test_a_sentence_names_the_file_and_not_its_place() -> None:

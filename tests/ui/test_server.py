@@ -24,7 +24,8 @@ from liveedit.ui import page as page_module
 from liveedit.ui import visits as visits_module
 from liveedit.ui.gate import MAX_BODY, MAX_PARTS, encodable, holds_address, is_open
 from liveedit.ui.scratch import PREFIX
-from liveedit.ui.visits import Visits, lifespan_of
+from liveedit.ui.upkeep import lifespan_of
+from liveedit.ui.visits import Visits
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "nobody shall read this"
@@ -355,6 +356,33 @@ def test_large_requests_wait_no_more_at_once_than_there_is_room(
             break
         time.sleep(0.1)
     assert page.waiting() == 0, "what is done with makes room"  # type: ignore[attr-defined]
+
+
+def test_a_page_that_is_left_takes_its_files_along(
+    server: tuple[str, Visits, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, visits, folder = server
+    before = {path for path in folder.rglob("*") if path.is_file()}
+
+    def brought() -> set[str]:
+        return {path.name for path in folder.rglob("*") if path.is_file() and path not in before}
+
+    mine, other = client.Visitor(address), client.Visitor(address)
+    for one in (mine, other):
+        one.picture("ours.png", png("orchid"))
+    mine.edit("What is this?", "teapot")
+    mine.trigger("keep-files", "click", {"action": "keep", "item": "edits"})
+    mine.picture("mine.png", png("olive"))
+    assert brought() == {"ours.png", "mine.png", "edits.safetensors"}
+    mine.close()
+    assert mine.session not in visits.session_data and other.session in visits.session_data
+    assert brought() == {"ours.png", "mine.png", "edits.safetensors"}, "somebody may have just brought an equal one"
+    monkeypatch.setattr(visits_module, "FRESH_SECONDS", -1)
+    visits.remove_left()
+    assert brought() == {"ours.png"}
+    other.ask("What is this?")
+    other.close()
+    assert brought() == set()
 
 
 def test_what_the_gate_lets_through() -> None:

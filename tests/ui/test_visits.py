@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,6 +82,28 @@ def test_visits_end_an_hour_after_their_last_action(visits: Visits, busy_session
 def test_a_closed_tab_that_is_heard_again_is_open(visits: Visits) -> None:
     come(visits, "a").is_closed = True
     assert not come(visits, "a").is_closed
+
+
+def test_files_that_a_waiting_action_names_stay(
+    visits: Visits, page: VisitedBlocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(module, "FRESH_SECONDS", -1)
+    paths = [tmp_path / name for name in ("a.png", "b.png")]
+    for path in paths:
+        path.write_bytes(b"x")
+    foreign = tmp_path.parent / f"{tmp_path.name}.txt"
+    foreign.write_text("x")
+    come(visits, "me").busy = 1
+    visits.note(visits["me"], [*map(str, paths), str(foreign), f"{tmp_path}/../{foreign.name}", "no\0path"])
+    waiting = {"event": SimpleNamespace(data=SimpleNamespace(data=["What?", {"path": str(paths[0])}]))}
+    monkeypatch.setattr(page._queue, "event_ids_to_events", waiting)
+    visits.leave("me")
+    assert [path.exists() for path in paths] == [True, False]
+    waiting.clear()
+    visits.remove_left()
+    assert not paths[0].exists() and foreign.exists()
+    visits.leave("nobody")
 
 
 def test_answers_that_nobody_fetches_are_forgotten(visits: Visits, page: VisitedBlocks, monkeypatch: pytest.MonkeyPatch) -> None:
