@@ -1,4 +1,5 @@
-"""Bad pictures, files of edits, prompts and requests against the running page: refused or handled, and at what cost.
+"""Bad pictures, files of edits, prompts and requests, alone and many at once, against the running page: refused or handled, and
+at what cost.
 
     python benchmarks/attack.py --out docs/results/attack.json
 
@@ -20,7 +21,8 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,13 @@ from safetensors.torch import save_file
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from page_client import Refused, Visitor, forget_peak, memory, served, words
+from page_client import API, Refused, Visitor, forget_peak, memory, sentence_of, served
 
 from liveedit import Edit, ExpertRepository
 from liveedit.config import EditorConfig, load_json
 
 LIMIT = 1500.0  # megabytes
+CROWD = 64
 EDITOR = ROOT / "checkpoints" / "emoji-llava-liveedit"
 LOAD = """
 import json, resource, sys, time
@@ -231,6 +234,36 @@ def requests() -> dict[str, Callable[[Visitor], Any]]:
 
         return ask
 
+    def crowded(content: bytes, slow: float = 0.0) -> Callable[[Visitor], httpx.Response]:
+        """As many requests at once as :data:`CROWD`, from as many sessions, each with ``slow`` seconds before its last byte."""
+
+        def crowd(visitor: Visitor) -> httpx.Response:
+            number = next(e["id"] for e in visitor.events if [visitor.ids["ask"], "click"] in [list(t) for t in e["targets"]])
+
+            def one(place: int) -> httpx.Response:
+                head = f'{{"fn_index": {number}, "session_hash": "crowd{place}", "data": [null, null, '.encode()
+                body = head + content + b"]}"
+
+                def parts() -> Iterator[bytes]:
+                    yield body[:-1]
+                    time.sleep(slow)
+                    yield body[-1:]
+
+                try:
+                    return visitor.http.post(f"/{API}/queue/join", content=parts() if slow else body,
+                                             headers={"content-type": "application/json"})  # fmt: skip
+                except httpx.TransportError as error:
+                    # The server closes the connection of whom it has refused.
+                    return httpx.Response(503, text=str(error))
+
+            with ThreadPoolExecutor(CROWD) as pool:
+                answers = list(pool.map(one, range(CROWD)))
+            # Behind all that was let in.
+            visitor.ask("What is this?")
+            return max(answers, key=lambda answer: answer.status_code)
+
+        return crowd
+
     def got(route: str) -> Callable[[Visitor], httpx.Response]:
         return lambda visitor: visitor.http.get(route)
 
@@ -247,6 +280,11 @@ def requests() -> dict[str, Callable[[Visitor], Any]]:
             visitor.http.post("/gradio_api/call/route", json={"data": ["What?", None, "no list"]}) for _ in range(100)
         ][-1],
         "a body of 100 MB": lambda visitor: visitor.http.post("/gradio_api/queue/join", content=b" " * 100_000_000),
+        "many bodies of 2 million objects": crowded(b"[" + b"{}," * 2_700_000 + b"{}]"),
+        "many bodies of 9,000 objects": crowded(b"[" + b'{"a":1},' * 9_000 + b"{}]"),
+        "many bodies of 8 MB of text": crowded(b'"' + b"a" * 8_000_000 + b'"'),
+        "many bodies of 8 MB of wide text": crowded(b'"' + b"\\ud83d\\ude00" + b"a" * 8_000_000 + b'"'),
+        "many bodies of 8 MB half sent": crowded(b'"' + b"a" * 8_000_000 + b'"', slow=3.0),
     }
 
 
@@ -257,7 +295,7 @@ def attempt(action: Callable[[], Any]) -> tuple[str, str]:
     except Refused as refused:
         return "refused", str(refused)
     if isinstance(answer, httpx.Response) and answer.status_code >= 400:
-        return "refused", words(answer.text)
+        return "refused", sentence_of(answer)
     return "handled", ""
 
 

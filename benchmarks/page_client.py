@@ -1,7 +1,7 @@
 """A visitor of the page without a browser: the page's own events over HTTP, found by the elem_ids of its components.
 
-What a browser does with Gradio's protocol, as far as the other scripts here need it: uploads, events through the queue with
-the steps that follow them, streamed outputs, and a value for every component.
+What a browser does with Gradio's protocol, as far as the other scripts here need it: uploads, events through the queue, the
+steps that follow them, all at once, streamed outputs, events of components and states that changed, a value for every component.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ API = "gradio_api"
 
 class Refused(Exception):
     """The page's sentence about what it does not do."""
+
+
+@dataclass
+class Sent:
+    """An event that was sent: what it has streamed so far, and whether what follows it is sent too."""
+
+    event: dict[str, Any]
+    follow: bool = True
+    shown: list[Any] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -80,9 +90,13 @@ class Visitor:
         self.values: dict[int, Any] = {c["id"]: c.get("props", {}).get("value") for c in config["components"]}
         self.html = [c["id"] for c in config["components"] if c["type"] == "html"]
         self.events = config["dependencies"]
+        # What was sent to the queue and is not answered yet, and what was refused on the way.
+        self.waiting: dict[str, Sent] = {}
+        self.refused: list[Refused] = []
 
     def close(self) -> None:
-        """Leave the page."""
+        """Leave the page, as a browser tells when its tab is closed."""
+        self.http.post(f"/{API}/leave/{self.session}")
         self.http.close()
 
     def value(self, elem_id: str) -> Any:
@@ -144,40 +158,76 @@ class Visitor:
             self.run(number, data)
 
     def run(self, number: int, data: Any = None) -> None:
-        """One event by its number, then what follows when it succeeds."""
-        event = next(d for d in self.events if d["id"] == number)
-        self.call(event, [self.values.get(i) for i in event["inputs"]], data)
-        for step in self.events:
-            if step.get("trigger_after") == number and not step.get("trigger_only_on_failure"):
-                self.run(step["id"])
+        """One event by its number, then what follows; raises :class:`Refused` when any of it is, after all of it."""
+        self.begin(number, data)
+        self.listen()
 
     def call(self, event: dict[str, Any], inputs: list[Any], data: Any = None) -> None:
-        """Send inputs to an event as they are, whatever they are, and take its outputs."""
+        """Send inputs to an event as they are, whatever they are, and take its outputs; nothing follows."""
+        self.send(Sent(event, follow=False), inputs, data)
+        self.listen()
+
+    def begin(self, number: int, data: Any = None) -> None:
+        """Send one event with what its components show."""
+        event = next(d for d in self.events if d["id"] == number)
+        self.send(Sent(event), [self.values.get(i) for i in event["inputs"]], data)
+
+    def send(self, sent: Sent, inputs: list[Any], data: Any) -> None:
+        """Send an event, which waits in the queue from then on, or is answered at once."""
+        event = sent.event
         body = {"data": inputs, "fn_index": event["id"], "session_hash": self.session, "event_data": data,
                 "trigger_id": event["targets"][0][0] if event["targets"] else None}  # fmt: skip
-        if not event["backend_fn"]:
-            return
-        if not event["queue"]:
-            answer = self.post("run/predict", body)
-            self.take(event, self.outputs(answer))
-            return
-        joined = self.post("queue/join", body)
-        number = self.outputs(joined)["event_id"]
-        shown: list[Any] = []
-        with self.http.stream("GET", f"/{API}/queue/data", params={"session_hash": self.session}) as stream:
-            for line in stream.iter_lines():
-                message = json.loads(line[5:]) if line.startswith("data:") else {}
-                if message.get("event_id") != number:
-                    continue
-                output = message.get("output") or {}
-                if message["msg"] == "process_generating" and message["success"]:
-                    shown = [apply_diff(a, b) for a, b in zip(shown, output["data"], strict=True)] if shown else output["data"]
-                if message["msg"] == "process_completed":
-                    if not message["success"]:
-                        raise Refused(words(str(output.get("error") or "")))
-                    self.take(event, {**output, "data": shown or output["data"]})
-                    return
-        raise Refused("the page closed the connection")
+        try:
+            if not event["backend_fn"]:
+                self.done(sent, {"data": []})
+            elif event["queue"]:
+                self.waiting[self.outputs(self.post("queue/join", body))["event_id"]] = sent
+            else:
+                answer = self.outputs(self.post("run/predict", body))
+                # Of a state that changed the page learns through the queue alone.
+                self.done(sent, {**answer, "changed_state_ids": []})
+        except Refused as refused:
+            self.refused.append(refused)
+
+    def listen(self) -> None:
+        """Take what comes until nothing waits any more."""
+        while self.waiting:
+            closed = False
+            with self.http.stream("GET", f"/{API}/queue/data", params={"session_hash": self.session}) as stream:
+                # To its end: for whom goes earlier, the server drops what waits.
+                for line in stream.iter_lines():
+                    message = json.loads(line[5:]) if line.startswith("data:") else {}
+                    closed = closed or message.get("msg") == "close_stream"
+                    if message.get("event_id") in self.waiting:
+                        self.hear(message)
+            if not closed:
+                self.waiting.clear()
+                self.refused.append(Refused("the page closed the connection"))
+        if self.refused:
+            first, self.refused = self.refused[0], []
+            raise first
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """One message about an event that waits."""
+        sent, output = self.waiting[message["event_id"]], message.get("output") or {}
+        if message["msg"] == "process_generating" and message["success"]:
+            now = output["data"]
+            sent.shown = [apply_diff(a, b) for a, b in zip(sent.shown, now, strict=True)] if sent.shown else now
+        if message["msg"] == "process_completed":
+            del self.waiting[message["event_id"]]
+            if message["success"]:
+                self.done(sent, {**output, "data": sent.shown or output["data"]})
+            else:
+                self.refused.append(Refused(words(str(output.get("error") or ""))))
+
+    def done(self, sent: Sent, output: dict[str, Any]) -> None:
+        """Show the outputs of an event, and send all that follows it and all that belongs to what changed."""
+        changed = [*self.take(sent.event, output), *output.get("changed_state_ids", [])]
+        if sent.follow:
+            for step in self.events:
+                after = step.get("trigger_after") == sent.event["id"] and not step.get("trigger_only_on_failure")
+                if after or any([i, "change"] in [list(t) for t in step["targets"]] for i in changed):
+                    self.begin(step["id"])
 
     def post(self, route: str, body: Any) -> httpx.Response:
         """Send JSON, be it text that no Unicode encoding has."""
@@ -186,18 +236,29 @@ class Visitor:
     def outputs(self, answer: httpx.Response) -> dict[str, Any]:
         """The JSON of an answer; raises :class:`Refused` when it is none."""
         if answer.status_code != 200:
-            raise Refused(words(answer.text[:300]))
+            raise Refused(sentence_of(answer))
         value: dict[str, Any] = answer.json()
         return value
 
-    def take(self, event: dict[str, Any], output: dict[str, Any]) -> None:
-        """Show the outputs of an event."""
+    def take(self, event: dict[str, Any], output: dict[str, Any]) -> list[int]:
+        """Show the outputs of an event; the components that show something else now."""
+        changed = []
         for component, value in zip(event["outputs"], output["data"], strict=False):
             if isinstance(value, dict) and value.get("__type__") == "update":
                 if "value" not in value:
                     continue
                 value = value["value"]
+            if value != self.values.get(component):
+                changed.append(component)
             self.values[component] = value
+        return changed
+
+
+def sentence_of(answer: httpx.Response) -> str:
+    """What an answer that is none says."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return words(str(answer.json()["detail"]))
+    return words(answer.text[:300])
 
 
 def words(markup: str) -> str:
