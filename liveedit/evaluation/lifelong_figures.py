@@ -16,18 +16,19 @@ from matplotlib.figure import Figure
 from liveedit.types import InputError
 
 Result = Mapping[str, Any]
-# Okabe and Ito's colours, told apart by readers with any colour vision, and a marker each for print.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h")
+# Okabe and Ito's colours without their yellow, which is hardly seen on white, and two of Tol's, told apart by readers with
+# any colour vision, and a marker each for print. Where all editors are shown, LiveEdit has the black star.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#999933", "#000000", "#8c564b")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "*", "<", ">")
 GRID, FLOOR = "#d4d7dd", "#6b7280"
 CURVES = {
     "rel": "Rel.",
     "t_gen": "T-Gen.",
     "m_gen": "M-Gen.",
+    "t_loc": "T-Loc.",
     "m_loc": "M-Loc.",
     "average": "Average of five",
     "rel.exact": "Rel., written, exact",
-    "m_gen.exact": "M-Gen., written, exact",
     "hard.all": "Hard locality",
 }
 AGES = {"rel": "Rel.", "rel.exact": "Rel., written, exact"}

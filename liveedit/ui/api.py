@@ -128,7 +128,10 @@ def opened(picture: str | dict[str, Any]) -> Image:
         content = base64.b64decode(picture[len(start) :], validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError("the data URL is not valid base64: encode the picture again") from error
-    with tempfile.TemporaryDirectory() as folder:
+    uploads = Path(get_upload_folder())
+    uploads.mkdir(parents=True, exist_ok=True)
+    # Where a process that is killed leaves nothing for good.
+    with tempfile.TemporaryDirectory(dir=uploads) as folder:
         path = Path(folder) / "picture"
         path.write_bytes(content)
         return open_upload(str(path))

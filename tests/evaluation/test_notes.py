@@ -10,7 +10,9 @@ from PIL import Image
 from liveedit.backbones import Backbone
 from liveedit.configs.ft import FineTuningConfig
 from liveedit.configs.retrieval import RetrievalConfig
-from liveedit.editors import FineTuneLanguage, FineTuneModality, LiveEdit, Retrieval
+from liveedit.editors import LiveEdit
+from liveedit.editors.fine_tuning import FineTuneLanguage, FineTuneModality
+from liveedit.editors.retrieval import Retrieval
 from liveedit.evaluation.notes import T_LOC, lifelong_notes, t_loc_note
 from liveedit.types import Edit, Query
 
