@@ -24,7 +24,7 @@ from liveedit.ui import session as actions
 from liveedit.ui.heatmap_panel import lent_maps, wanted
 from liveedit.ui.page import build_page
 from liveedit.ui.probe_panel import probed
-from liveedit.ui.session import Pending, Session
+from liveedit.ui.session import Session
 from liveedit.ui.wiring import told
 
 UI = Path(spaces.__file__).parent
@@ -137,10 +137,18 @@ def test_a_refusal_arrives_as_it_was_made(lending: Lending, open_editor: LiveEdi
     with pytest.raises(InputError, match=r"^an edit needs a picture: upload one or choose an example$"):
         spaces.on_gpu("edit")(actions.apply_edit)(open_editor, start, "What is it?", "teapot")
     start.picture = pictures[0]
-    asked = spaces.on_gpu("ask")(actions.ask)(open_editor, start, " ")
-    assert isinstance(next(asked), Pending), "what came before the refusal is shown"
     with pytest.raises(InputError, match="question is empty"):
-        list(asked)
+        next(spaces.on_gpu("ask")(actions.ask)(open_editor, start, " "))
+    begun = spaces.on_gpu("ask")(refusing_late)(open_editor)
+    assert next(begun) == "begun", "what came before the refusal is shown"
+    with pytest.raises(InputError, match="too late"):
+        list(begun)
+
+
+def refusing_late(editor: object) -> Iterator[str]:
+    """A stream that refuses when it has begun."""
+    yield "begun"
+    raise InputError("it is too late: ask again")
 
 
 def broken(editor: object) -> None:
@@ -196,7 +204,7 @@ def test_undoing_that_a_session_was_opened_fills_the_boxes(
     opened = wordy_session.copy()
     opened.earlier = busy_session.before("a session opened", whole=True)
     shown = clicked(open_editor, opened, "undo", "")
-    assert shown["picture"]["value"] == busy_session.picture
+    assert shown["picture"] == busy_session.picture
     assert (shown["question"], shown["edit-prompt"]) == ("What is it?", "What is it?")
 
 
