@@ -98,7 +98,7 @@ def probe_html(tried: Sequence[tuple[str, Sequence[Outcome]]], made: int) -> str
         return ""
     chips = "".join(_chip(group, *found) for group, found in counts([o for _, found in tried for o in found]).items())
     rows = "".join(_row(name if made > 1 else "", outcome) for name, outcomes in tried for outcome in outcomes)
-    name = tried[0][0] if made == 1 else f"{len(tried)} of {made} new edits"
+    name = tried[0][0] if made == 1 else f"the {made} new edits" if len(tried) == made else f"{len(tried)} of {made} new edits"
     meanings = "".join(f"<li><b>{label}</b>: {meaning}.</li>" for label, meaning in WORDS.values())
     return (
         f'<p class="hint">How {escape(name)} {"holds" if made == 1 else "hold"}:</p>'
