@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liveedit.cli.benchmarks import PHOTOS, WORLD, add_benchmark_options, training_part, training_samples
-from liveedit.cli.compared import finished, in_order, timed
+from liveedit.cli.compared import FLOOR, finished, in_order, timed
 from liveedit.cli.jobs import run_beside
 from liveedit.cli.measuring import (
     DEFAULT_FOLDERS,
@@ -36,7 +36,6 @@ EXAMPLE = "python -m liveedit compare --photos cifar10.zip --annotations vqa_tra
 DEFAULT_EDITS = (1, 10, 100, 1000)
 # What is measured on photographs is trained on the world, which holds photographs too.
 OURS = (WORLD, PHOTOS)
-FLOOR = "unedited"  # the model that is no editor; also the folder of its answers, which all editors share
 # Fewer than `lifelong` tests by default: this measures every editor.
 TESTS_PER_RUN, LEAST_TESTS = 200, 60
 

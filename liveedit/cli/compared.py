@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 TIMES = "times.json"
+FLOOR = "unedited"  # the model that is no editor; also the folder of its answers, which all editors share
 ALIKE = ("benchmark", "backbone", "options")
 
 
@@ -66,7 +67,7 @@ def finished(out: Path, like: str, place: Callable[[str], str]) -> tuple[list[di
     from liveedit.evaluation.store import read_json
 
     first, found, missing = read_result(out / like), [], []
-    for name in (name for name in in_order() if name != "unedited"):
+    for name in (name for name in in_order() if name != FLOOR):
         result = read_result(out / name) if (out / name / RESULT).exists() else {}
         if any(result.get(key) != first[key] for key in ALIKE):
             missing.append(name)
