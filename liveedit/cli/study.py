@@ -80,6 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="LABEL", help="of the editors to train only these (default: all)"
     )
+    parser.add_argument(
+        "--trained",
+        metavar="FOLDER",
+        help="folder of the trained editors; studies that are given the same one share those that are trained alike "
+        "(default: trained, in the folder of --out)",
+    )
     add_config_options(
         parser.add_argument_group("training of the compared editors"),
         EditorTrainingConfig,
@@ -156,22 +162,30 @@ class _Training:
 
 def _planned(args: argparse.Namespace, variants: Mapping[str, Mapping[str, Any]]) -> dict[str, _Training]:
     """The editors that the study trains, by label."""
-    from liveedit.evaluation.studies import slug
-
     if not variants:
         raise InputError(f"the study {args.study} compares nothing that is trained for it: leave --train out")
     unknown = [label for label in args.only if label not in variants]
     if unknown:
         raise InputError(f"there is no variant {unknown[0]!r}: choose of {', '.join(map(repr, variants))}")
-    planned = {}
+    planned, home = {}, Path(args.trained or Path(args.out) / "trained")
     for label, changes in variants.items():
         if args.only and label not in args.only:
             continue
         architecture = {**EMBEDDED, **{k: v for k, v in changes.items() if k in _fields(EditorConfig)}}
         settings = {k: v for k, v in changes.items() if k in _fields(EditorTrainingConfig)}
         config = EditorTrainingConfig(**{**config_values(args, EditorTrainingConfig, tuple(SCHEDULE)), **settings})
-        planned[label] = _Training(Path(args.out) / "trained" / slug(label), architecture, config)
+        planned[label] = _Training(home / _folder_name(changes), architecture, config)
     return planned
+
+
+def _folder_name(changes: Mapping[str, Any]) -> str:
+    """What a variant changes, as a folder's name: one that changes nothing is the same editor in every study."""
+    from liveedit.evaluation.studies import slug
+
+    usual = {**{field.name: field.default for field in dataclasses.fields(EditorConfig)}, **EMBEDDED}
+    usual |= {field.name: field.default for field in dataclasses.fields(EditorTrainingConfig)}
+    changed = [f"{name} {value}" for name, value in changes.items() if value != usual[name]]
+    return slug(" ".join(changed) or "as usual")
 
 
 def _check(args: argparse.Namespace, trained: list[str], planned: Mapping[str, _Training]) -> None:
@@ -185,8 +199,23 @@ def _check(args: argparse.Namespace, trained: list[str], planned: Mapping[str, _
     for training in planned.values():
         if training.done:
             check_editor(str(training.out), args.backbone)
+            _check_alike(training)
         else:
             check_sizes(args.backbone, training.architecture, training.config)
+
+
+def _check_alike(training: _Training) -> None:
+    """Refuse an editor that was trained with another schedule than the study's."""
+    from liveedit.training.records import read_record
+
+    record = read_record(training.out)
+    # A setting that an older record does not name had no other value then.
+    other = [name for name, value in dataclasses.asdict(training.config).items() if record.get(name, value) != value]
+    if other:
+        raise InputError(
+            f"{training.out} was trained with {other[0]} {record[other[0]]}, not {getattr(training.config, other[0])}: "
+            "give the same schedule, or another folder"
+        )
 
 
 def _train(args: argparse.Namespace, planned: Mapping[str, _Training]) -> None:

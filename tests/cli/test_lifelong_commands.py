@@ -92,12 +92,34 @@ def test_a_study_trains_what_it_compares(
     code, out, _ = call(*study)
     assert code == 0
     assert "| HR* " in out and "| - l_sr1 " in out and "trained alike" not in out.split("\n\n")[1]
-    trained = {name: json.loads((tmp_path / "trained" / name / "training.json").read_text()) for name in ("hr", "l-sr1")}
-    assert [trained[name]["absolute_loss"] for name in ("hr", "l-sr1")] == [True, False]
-    assert json.loads((tmp_path / "trained" / "hr" / "config.json").read_text())["whole_picture"]
-    written = (tmp_path / "trained" / "hr" / "editor.safetensors").stat().st_mtime_ns
+    names = ("whole-picture-true", "absolute-loss-false")
+    trained = [json.loads((tmp_path / "trained" / name / "training.json").read_text()) for name in names]
+    assert [record["absolute_loss"] for record in trained] == [True, False]
+    assert json.loads((tmp_path / "trained" / names[0] / "config.json").read_text())["whole_picture"]
+    written = (tmp_path / "trained" / names[0] / "editor.safetensors").stat().st_mtime_ns
     assert call(*study)[0] == 0
-    assert (tmp_path / "trained" / "hr" / "editor.safetensors").stat().st_mtime_ns == written
+    assert (tmp_path / "trained" / names[0] / "editor.safetensors").stat().st_mtime_ns == written
+    code, _, err = call(*study, "--routing-steps", 2)
+    assert code == 2
+    assert "was trained with routing_steps 1, not 2" in err
+
+
+def test_studies_share_what_is_trained_alike(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "liveedit.cli.study.EMBEDDED",
+        {"layer": 1, "module_dim": 32, "rank": 4, "queries": 2, "heads": 4, "lora_scale": 1.0},
+    )
+    short = ("--solo-steps", 0, "--routing-cases", 24, "--routing-steps", 1, "--steps", 0, "--memory", 0)
+    trained = ("--train", *short, "--trained", tmp_path / "trained")
+    weights = tmp_path / "trained" / "as-usual" / "editor.safetensors"
+    seen = []
+    for name, label in (("layer", "layer 1"), ("queries", "k = 2"), ("twice", "once")):
+        code, out, _ = call("study", name, *SMALL, *trained, "--only", label, "--out", tmp_path / name)
+        assert code == 0
+        assert f"| {label} " in out
+        seen.append(weights.stat().st_mtime_ns)
+    assert seen == [seen[0]] * 3
+    assert [path.name for path in (tmp_path / "trained").iterdir()] == ["as-usual"]
 
 
 @pytest.fixture
