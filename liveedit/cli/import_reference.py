@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     modules = read_reference(args.file, **options.config_values(args, EditorConfig, GIVEN))
     from liveedit.editors.folder import CONFIG, WEIGHTS
-    from liveedit.editors.liveedit import save_editor
+    from liveedit.editors.liveedit.pretrained import save_editor
 
     if (args.out / CONFIG).exists() or (args.out / WEIGHTS).exists():
         raise EditorError(f"{args.out} already holds an editor: choose another folder")

@@ -25,7 +25,7 @@ from liveedit.editors import LiveEdit
 from liveedit.editors.fit import check_architecture
 from liveedit.editors.folder import CONFIG
 from liveedit.editors.hub import editor_file
-from liveedit.editors.liveedit import load_modules
+from liveedit.editors.liveedit.pretrained import load_modules
 from liveedit.experts.modules import LiveEditModules
 from liveedit.training.benchmark_samples import BenchmarkCases
 from liveedit.training.calibration import calibrated_slack

@@ -16,7 +16,7 @@ from torch import nn
 
 from liveedit.backbones import Backbone
 from liveedit.editors import LiveEdit
-from liveedit.editors.liveedit import ALL_OFF, NO_EDITS, NO_IMAGE
+from liveedit.editors.liveedit.editor import ALL_OFF, NO_EDITS, NO_IMAGE
 from liveedit.experts import ExpertRepository, RoutingStrategy
 from liveedit.types import Edit, EditorError, InputError, Query, RoutingTrace
 

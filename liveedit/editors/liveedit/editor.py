@@ -10,59 +10,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
 import torch
-from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin
-from huggingface_hub.errors import HTTPError
 from PIL.Image import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from liveedit.backbones import Backbone, EncodedBatch, tensors_digest
 from liveedit.backbones.memory import execution_device
-from liveedit.config import EditorConfig, load_json
+from liveedit.config import EditorConfig
 from liveedit.editors.base import Prediction
 from liveedit.editors.decoding import generate, teacher_forced
 from liveedit.editors.fit import check_architecture
-from liveedit.editors.folder import CONFIG, WEIGHTS
-from liveedit.editors.hub import CARD, editor_file, first_line, is_hub_id, model_card
+from liveedit.editors.liveedit.injection import Injection, parts_on, route_among, traces_of
+from liveedit.editors.liveedit.pretrained import Pretrained
 from liveedit.editors.streaming import Said, spell, stream_tokens, token_probabilities
-from liveedit.experts import PAPER_ROUTING, ExpertRepository, Limits, Routing, RoutingStrategy, route
+from liveedit.experts import PAPER_ROUTING, ExpertRepository, Limits, RoutingStrategy
 from liveedit.experts.modules import FeatureBatch, LiveEditModules, generator_input
 from liveedit.hooks import replace_output, stop_after
-from liveedit.types import Answer, Edit, EditorError, ExpertTraces, Query, RoutingTrace, one_or_many
+from liveedit.types import Answer, Edit, EditorError, Query, RoutingTrace, one_or_many
 
 EXPERTS_ON = ("model", "cpu")
 NO_IMAGE = "There is no picture in the question, so there is nothing to route by: the answer is the unedited model's."
 NO_EDITS = "There are no edits, so the answer is the unedited model's."
 ALL_OFF = "Every edit is switched off, so the answer is the unedited model's."
-
-
-def load_modules(path: str | Path, backbone: Backbone | None = None, **hub: Any) -> LiveEditModules:
-    """The trained modules of an editor's folder or hub id; ``hub`` is passed on to :func:`editor_file`.
-
-    One that was trained for another backbone than ``backbone`` is refused before its weights are fetched or read.
-    """
-    config = load_json(EditorConfig, editor_file(path, CONFIG, **hub))
-    if backbone is not None and config.backbone not in ("", backbone.fingerprint):
-        raise EditorError(
-            f"the editor at {path} was trained for backbone {config.backbone}, this one is "
-            f"{backbone.fingerprint}: load the backbone it was trained for"
-        )
-    weights = editor_file(path, WEIGHTS, **hub)
-    try:
-        modules = LiveEditModules(config)
-        modules.load_state_dict(load_file(weights))
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise EditorError(
-            f"the editor at {path} is damaged ({str(error).splitlines()[0]}): restore it or train it again"
-        ) from error
-    return modules
 
 
 @dataclass(frozen=True)
@@ -82,15 +56,7 @@ class LayerStates:
     prompt: torch.Tensor
 
 
-class LiveEdit(
-    ModelHubMixin,
-    model_card_template=CARD,
-    library_name="liveedit-workbench",
-    license="apache-2.0",
-    pipeline_tag="image-text-to-text",
-    paper_url="https://arxiv.org/abs/2411.15432",
-    tags=["model-editing", "vision-language", "lifelong-learning"],
-):
+class LiveEdit(Pretrained):
     """The editor: trained modules over a frozen backbone. Immutable; edits live in repositories.
 
     ``experts_on`` says where experts are while questions are answered: "model" keeps all of a repository beside the
@@ -113,66 +79,6 @@ class LiveEdit(
         # In float32 beside the layer they act on, whatever the backbone computes in and wherever its parts lie.
         self.device = execution_device(self.layer)
         self.modules = (modules or LiveEditModules(config)).to(self.device).float().eval().requires_grad_(False)
-
-    @classmethod
-    def from_pretrained(  # type: ignore[override] # the mixin's has no place for the backbone
-        cls, path: str | Path, backbone: Backbone, experts_on: str = "model", **hub: Any
-    ) -> LiveEdit:
-        """Load a trained editor from a folder or a hub id; one that was trained for another backbone is refused.
-
-        One that does not know its backbone, as an imported one may, takes this one for its own. ``hub`` may hold
-        ``revision``, ``cache_dir``, ``token`` and ``local_files_only``. Weights are read from safetensors alone.
-        Raises :class:`EditorError` with what is missing, be it the folder, a file, the repository or the network.
-        """
-        modules = load_modules(path, backbone, **hub)
-        config = replace(modules.config, backbone=backbone.fingerprint)
-        return cls(backbone, config, modules, experts_on=experts_on)
-
-    def save_pretrained(  # type: ignore[override] # nothing is pushed from here
-        self,
-        path: str | Path,
-        results: Mapping[str, Any] | None = None,
-        *,
-        config: Any = None,
-        model_card_kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Write configuration, weights and, unless there is one, a model card to a folder.
-
-        ``results`` is the JSON object of the command `evaluate`, for the card's table. ``config`` and
-        ``model_card_kwargs`` are what the mixin's ``push_to_hub`` gives; the editor's own configuration is written.
-        """
-        save_editor(path, self.config, self.modules)
-        card = Path(path) / "README.md"
-        if not card.exists():
-            self.generate_model_card(**{"results": results, **(model_card_kwargs or {})}).save(card)
-
-    def generate_model_card(  # type: ignore[override] # filled from the editor itself
-        self, results: Mapping[str, Any] | None = None, repo_id: str | None = None
-    ) -> ModelCard:
-        """The model card: what the editor is, how it is loaded, and what was measured."""
-        data = ModelCardData(**self._hub_mixin_info.model_card_data.to_dict())
-        if is_hub_id(self.backbone.name):
-            data.base_model = self.backbone.name
-        fields = model_card(results, self.backbone.name, self.config, repo_id)
-        info = self._hub_mixin_info
-        return ModelCard.from_template(data, template_str=info.model_card_template, paper_url=info.paper_url, **fields)
-
-    def push_to_hub(  # type: ignore[override] # the results make the card
-        self, repo_id: str, results: Mapping[str, Any] | None = None, **options: Any
-    ) -> str:
-        """Push configuration, weights and model card to a hub repository, made if need be; returns the commit's URL.
-
-        ``options`` are the mixin's: ``private``, ``token``, ``branch``, ``create_pr``, ``commit_message``. Raises
-        :class:`EditorError` when nobody is logged in, the name is taken, or the hub cannot be reached.
-        """
-        fill = {"results": results, "repo_id": repo_id}
-        try:
-            return super().push_to_hub(repo_id, model_card_kwargs=fill, **options)
-        except (OSError, ValueError, HTTPError) as error:
-            raise EditorError(
-                f"the editor could not be pushed to {repo_id} ({first_line(error)}): check the name and the network, and "
-                "log in with `hf auth login`"
-            ) from error
 
     @property
     def fingerprint(self) -> str:
@@ -217,7 +123,7 @@ class LiveEdit(
             answers = [[*self.backbone.answer_ids(e.target, template), self.backbone.eos_id] for e in part]
             batch = self.backbone.encode([e.image for e in part], [e.prompt for e in part], answers, template)
             hidden = self.states(batch)
-            vision, prompt = self._parts(batch, "vision", "prompt")
+            vision, prompt = parts_on(batch, self.device, "vision", "prompt")
             U, V = self.make_experts(batch, hidden, answers)
             phi, psi = self.modules.encode_edit(hidden, vision, prompt, self.routing.whole_picture)
             ids += repository.add(part, U, V, phi, psi)
@@ -230,7 +136,7 @@ class LiveEdit(
 
         ``answers`` are the targets' token ids, which end with the stop token.
         """
-        vision, prompt, answer = self._parts(batch, "vision", "prompt", "answer")
+        vision, prompt, answer = parts_on(batch, self.device, "vision", "prompt", "answer")
         embeddings = self.backbone.embed(batch.input_ids).to(self.device, torch.float32)
         return self.modules.generator(generator_input(vision, prompt, answer, hidden, embeddings))
 
@@ -243,22 +149,18 @@ class LiveEdit(
             run(lambda: self.backbone.forward(batch, use_cache=False))
         return captured.tensor().to(self.device, torch.float32)
 
-    def _parts(self, batch: EncodedBatch, *names: str) -> list[torch.Tensor]:
-        """Bool [B, T] of the named parts, on the editor's device."""
-        return [batch.part(name).to(self.device) for name in names]
-
     @torch.no_grad()
     def layer_states(self, images: Sequence[Image], prompts: Sequence[str], template: bool = True) -> list[LayerStates]:
         """Layer-l_e states of pictures with prompts, for attribution and analysis."""
         batch = self.backbone.encode(images, prompts, None, template)
-        hidden, (vision, prompt) = self.states(batch), self._parts(batch, "vision", "prompt")
+        hidden, (vision, prompt) = self.states(batch), parts_on(batch, self.device, "vision", "prompt")
         return [LayerStates(h[v], h[p]) for h, v, p in zip(hidden, vision, prompt, strict=True)]
 
     @torch.no_grad()
     def query_features(self, queries: Sequence[Query], template: bool = True) -> list[QueryFeatures]:
         """Routing features of questions with pictures, on the CPU, where they can be kept."""
         batch = self.backbone.encode([q.image for q in queries], [q.prompt for q in queries], None, template)
-        vision, prompt = self._parts(batch, "vision", "prompt")
+        vision, prompt = parts_on(batch, self.device, "vision", "prompt")
         features = self.modules.encode_query(self.states(batch), vision, prompt, self.routing.whole_picture)
         parts = (part.cpu() for part in (features.visual, features.threshold, features.prompt))
         return [QueryFeatures(*row) for row in zip(*parts, strict=True)]
@@ -271,7 +173,7 @@ class LiveEdit(
         if not len(repository):
             return RoutingTrace(reason=NO_EDITS)
         batch = FeatureBatch(features.visual[None], features.threshold[None], features.prompt[None])
-        return self._traces(repository, self._route(repository, batch, margin_shift), margin_shift)[0]
+        return traces_of(repository, route_among(self, repository, batch, margin_shift), margin_shift)[0]
 
     @overload
     def answer(
@@ -319,7 +221,7 @@ class LiveEdit(
             batch = self.backbone.encode(
                 [queries[i].image for i in rows], [queries[i].prompt for i in rows], None, template
             )
-            injection = _Injection(self, batch, [repositories[i] for i in rows], margin_shift) if routed else None
+            injection = Injection(self, batch, [repositories[i] for i in rows], margin_shift) if routed else None
             # Routed at prefill; the fused experts are kept for decoding.
             with replace_output(self.layer, injection) if injection else nullcontext():
                 said = generate(self.backbone, batch, max_new_tokens)
@@ -369,16 +271,16 @@ class LiveEdit(
         Every row is routed anew among the repository's experts; without active ones the model is left alone.
         """
         active = repository is not None and repository.any_active
-        return self._changed(_Injection(self, batch, [repository] * len(batch.input_ids)) if active else None)
+        return self._changed(Injection(self, batch, [repository] * len(batch.input_ids)) if active else None)
 
     def _injection(
         self, repository: ExpertRepository | None, query: Query, batch: EncodedBatch
-    ) -> _Injection | None:
+    ) -> Injection | None:
         """The change that a repository makes to the one row of ``batch``, or None where nothing is routed."""
         routed = query.image is not None and repository is not None and repository.any_active
-        return _Injection(self, batch, [repository]) if routed else None
+        return Injection(self, batch, [repository]) if routed else None
 
-    def _changed(self, injection: _Injection | None) -> AbstractContextManager[Any]:
+    def _changed(self, injection: Injection | None) -> AbstractContextManager[Any]:
         """The model with ``injection``, for the length of a ``with``."""
         return replace_output(self.layer, injection) if injection else nullcontext()
 
@@ -400,7 +302,7 @@ class LiveEdit(
             batch = self.backbone.encode(
                 [queries[i].image for i in rows], [queries[i].prompt for i in rows], answers, template
             )
-            injection = _Injection(self, batch, [repositories[i] for i in rows]) if routed else None
+            injection = Injection(self, batch, [repositories[i] for i in rows]) if routed else None
             with replace_output(self.layer, injection) if injection else nullcontext():
                 predictions = teacher_forced(self.backbone, batch, answers)
             for number, (row, prediction) in enumerate(zip(rows, predictions, strict=True)):
@@ -442,118 +344,6 @@ class LiveEdit(
         if repository is None or not len(repository):
             return RoutingTrace(reason=NO_EDITS)
         return RoutingTrace(reason=NO_IMAGE if query.image is None else ALL_OFF)
-
-    def _route(self, repository: ExpertRepository, features: FeatureBatch, margin_shift: float = 0.0) -> Routing:
-        """Route features among the repository's active experts; the weights include each expert's own scale."""
-        device = torch.device("cpu") if self.experts_on == "cpu" else self.device
-        routing = route(
-            features.visual.to(device),
-            features.threshold.to(device),
-            features.prompt.to(device),
-            repository.stacked("phi", device),
-            repository.stacked("psi", device),
-            repository.active_mask().to(device),
-            margin_shift,
-            self.routing,
-            self.config.threshold_slack,
-        )
-        return replace(routing, weight=routing.weight * repository.scales().to(device))
-
-    def _traces(self, repository: ExpertRepository, routing: Routing, margin_shift: float = 0.0) -> list[RoutingTrace]:
-        """Tensors of a routing as one trace per question."""
-        ids, active = [e.id for e in repository], [e.active for e in repository]
-        margins = routing.visual - routing.threshold[:, None]
-        fields = [
-            tensor.detach().cpu().numpy()
-            for tensor in (
-                routing.visual, routing.threshold[:, None].expand_as(margins), margins, routing.passed, routing.prompt,
-                routing.absolute, routing.relative, routing.weight,
-            )
-        ]  # fmt: skip
-        return [
-            RoutingTrace(ExpertTraces((ids, active, *columns)), threshold, margin_shift, True, "")
-            for threshold, *columns in zip(routing.threshold.tolist(), *fields, strict=True)
-        ]
-
-
-def save_editor(path: str | Path, config: EditorConfig, modules: LiveEditModules) -> None:
-    """Write an editor to a folder, as :meth:`LiveEdit.from_pretrained` reads it; no backbone is needed."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({n: t.contiguous().cpu() for n, t in modules.state_dict().items()}, folder / WEIGHTS)
-        (folder / CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        raise EditorError(
-            f"the editor could not be saved to {folder} ({error}): free some space or choose another place"
-        ) from error
-
-
-class _Injection:
-    """The change at layer l_e for one batch: routes on its first call, then adds the fused residual at every call."""
-
-    def __init__(
-        self,
-        editor: LiveEdit,
-        batch: EncodedBatch,
-        repositories: Sequence[ExpertRepository | None],
-        margin_shift: float = 0.0,
-    ) -> None:
-        self.editor, self.batch, self.margin_shift = editor, batch, margin_shift
-        self.repositories = [r for r in repositories if r is not None]
-        self.traces: list[RoutingTrace] = []
-        self.fused: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
-
-    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        if not self.traces:
-            self._prefill(hidden.to(self.editor.device, torch.float32))
-        if self.fused is None:
-            return hidden
-        return self.editor.modules.residual(hidden, *self.fused)
-
-    def _prefill(self, hidden: torch.Tensor) -> None:
-        """Route every row among its own repository's experts and keep only those that passed."""
-        strategy = self.editor.routing
-        vision, prompt = self.editor._parts(self.batch, "vision", "prompt")
-        features = self.editor.modules.encode_query(hidden, vision, prompt, strategy.whole_picture)
-        rows: dict[int, list[int]] = {}
-        for number, repository in enumerate(self.repositories):
-            rows.setdefault(id(repository), []).append(number)
-        chosen: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
-        traces: dict[int, RoutingTrace] = {}
-        for numbers in rows.values():
-            repository = self.repositories[numbers[0]]
-            index = torch.tensor(numbers, device=hidden.device)
-            part = FeatureBatch(features.visual[index], features.threshold[index], features.prompt[index])
-            routing = self.editor._route(repository, part, self.margin_shift)
-            routed_on = routing.weight.device
-            U, V = repository.stacked("U", routed_on), repository.stacked("V", routed_on)
-            if strategy.keeps_all and len(rows) == 1:
-                # Every expert acts on every row: one copy of them all serves the batch.
-                self.traces = self.editor._traces(repository, routing, self.margin_shift)
-                self.fused = (U.to(hidden.device), V.to(hidden.device), routing.weight.to(hidden.device))
-                return
-            for place, (number, trace) in enumerate(
-                zip(numbers, self.editor._traces(repository, routing, self.margin_shift), strict=True)
-            ):
-                traces[number] = trace
-                passed = routing.passed[place]
-                chosen[number] = (U[passed], V[passed], routing.weight[place, passed])
-        self.traces = [traces[i] for i in range(len(self.repositories))]
-        most = max(len(weight) for _, _, weight in chosen.values())
-        if most == 0:
-            return
-        c = self.editor.config
-        U_all = hidden.new_zeros(len(chosen), most, c.rank, c.hidden_size)
-        V_all, weights = torch.zeros_like(U_all), hidden.new_zeros(len(chosen), most)
-        for number, (U_row, V_row, weight) in chosen.items():
-            U_all[number, : len(weight)], V_all[number, : len(weight)], weights[number, : len(weight)] = (
-                U_row,
-                V_row,
-                weight,
-            )
-        self.fused = (U_all, V_all, weights)
-
 
 def _per_row(
     repository: ExpertRepository | None | Sequence[ExpertRepository | None], count: int
