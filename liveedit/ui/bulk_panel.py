@@ -69,7 +69,9 @@ def wire_bulk_panel(wiring: Wiring, panel: BulkPanel, picture: gr.Image) -> None
 
         edited = actions.apply_many(wiring.editor, state, [edit for _, edit in bulk.edits], report)
         wiring.visits.admit(state, edited)
-        said = f'<p class="check took" role="status">{len(bulk.edits)} edits were made. {escape(_refused(bulk).replace(":", "."))}</p>'
+        aside = _count_on(state) + len(bulk.edits) - _count_on(edited)
+        words = f"{_were(len(bulk.edits))} made.{_gave_way(aside)} {_refused(bulk).replace(':', '.')}"
+        said = f'<p class="check took" role="status">{escape(words)}</p>'
         return {**wiring.view(edited), panel.read: None, panel.preview: said, panel.button: gr.update(visible=False)}
 
     panel.upload.upload(
@@ -103,6 +105,21 @@ def preview_html(bulk: Bulk) -> str:
         refused += f"<li><b>{which}</b><br>Only the first {MAX_ROWS} rows are taken.</li>"
     listed = f'<div class="check failed" role="status">{escape(_refused(bulk))}<ul class="refused">{refused}</ul></div>' if refused else ""
     return listed + table
+
+
+def _were(count: int) -> str:
+    return "1 edit was" if count == 1 else f"{count} edits were"
+
+
+def _count_on(session: Session) -> int:
+    return sum(expert.active for expert in session.repository)
+
+
+def _gave_way(count: int) -> str:
+    """What is said of edits that were switched off since others take their place."""
+    if not count:
+        return ""
+    return f" {_were(count)} switched off, since a later one asks the same of the same picture."
 
 
 def _refused(bulk: Bulk) -> str:

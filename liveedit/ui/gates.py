@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from liveedit.types import ExpertTrace
+from liveedit.ui.likeness import given_way, same
 from liveedit.ui.markup import distance, number, quoted
 from liveedit.ui.session import Asked, Session
-from liveedit.ui.wording import same
 
 HALF = 0.5  # an expert with less than half the say does not lead the answer
 ALONE = 0.9  # of the relative weight; with less, others have a say worth naming
@@ -71,12 +71,22 @@ def verdict(session: Session) -> tuple[bool, str]:
     asked, expert_id = session.asked, session.latest
     if asked is None or expert_id is None:
         return False, ""
-    target, said = session.repository.get(expert_id).edit.target, asked.edited.text
+    target, said, aside = session.repository.get(expert_id).edit.target, asked.edited.text, _aside(session, expert_id)
     if not same(said, target):
-        return False, f"It did not take: the model answers {quoted(said)}. {outcome(session, expert_id)[1]}"
+        return False, f"It did not take: the model answers {quoted(said)}. {outcome(session, expert_id)[1]}{aside}"
     if same(asked.base.text, target):
-        return True, f"The model said {quoted(target)} before the edit already, and still does."
-    return True, f"The edit took: the model now answers {quoted(said)}."
+        return True, f"The model said {quoted(target)} before the edit already, and still does.{aside}"
+    return True, f"The edit took: the model now answers {quoted(said)}.{aside}"
+
+
+def _aside(session: Session, expert_id: str) -> str:
+    """The sentence on the edits in whose place one stands; empty where there are none."""
+    names = [session.name(expert.id) for expert in given_way(session.repository, expert_id)]
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f" {names[0]}, which asks the same of this picture, is switched off."
+    return f" {', '.join(names[:-1])} and {names[-1]}, which ask the same of this picture, are switched off."
 
 
 def _forgotten(asked: Asked, expert_id: str) -> bool:

@@ -17,6 +17,7 @@ from liveedit.editors.streaming import Said
 from liveedit.experts import ExpertRepository
 from liveedit.types import Answer, Edit, InputError, Query, RoutingTrace
 from liveedit.ui.history import Past, edits_digest, remember, shortened
+from liveedit.ui.likeness import give_way, same_picture
 from liveedit.ui.pictures import data_uri, open_upload
 from liveedit.ui.spaces import on_gpu
 
@@ -148,7 +149,7 @@ def with_picture(session: Session, path: str | None) -> Session:
     if path == session.picture_path and (path is None) == (session.picture is None):
         return session
     picture = open_upload(path) if path else None
-    if picture is not None and session.picture is not None and _same(picture, session.picture):
+    if picture is not None and session.picture is not None and same_picture(picture, session.picture):
         return replace(session.copy(), picture_path=path)
     return replace(session.copy(), picture_path=path, picture=picture, asked=None, latest=None)
 
@@ -176,12 +177,16 @@ def ask(editor: LiveEdit, session: Session, prompt: str) -> Iterator[Pending | S
 
 @on_gpu("edit")
 def apply_edit(editor: LiveEdit, session: Session, prompt: str, target: str) -> Session:
-    """Make an expert for the session's picture, and ask its prompt again to see whether it took."""
+    """Make an expert for the session's picture, and ask its prompt again to see whether it took.
+
+    An edit of the same question on the same picture is switched off: a person who edits again corrects themselves.
+    """
     if session.picture is None:
         raise InputError("an edit needs a picture: upload one or choose an example")
     changed = session.copy()
     edit = Edit(session.picture, prompt.strip(), target.strip())
     (expert_id,) = editor.edit(changed.repository, [edit])
+    give_way(changed.repository, {expert_id})
     changed.made += 1
     changed.names[expert_id] = f"Edit {changed.made}"
     changed.thumbnails[expert_id] = data_uri(edit.image, THUMBNAIL)
@@ -211,6 +216,7 @@ def apply_many(
             shown[id(edit.image)] = changed.thumbnails[expert_id] = uri
         if progress is not None:
             progress(start + len(part), len(edits))
+    give_way(changed.repository, set(newest))
     changed.newest = tuple(newest)
     changed.earlier = session.before("1 edit added" if len(edits) == 1 else f"{len(edits)} edits added")
     return lent_again(editor, changed)
@@ -331,8 +337,3 @@ def remembering(session: Session) -> Session:
         session.history, asked.query, asked.comparison, asked.trace, asked.reason, session.repository
     )
     return replace(session, history=history, forgotten=session.forgotten + dropped)
-
-
-def _same(one: Image, other: Image) -> bool:
-    """Whether two pictures are equal to the pixel."""
-    return one.size == other.size and one.tobytes() == other.tobytes()

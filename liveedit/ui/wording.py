@@ -26,11 +26,6 @@ def describe_model(backbone: Backbone) -> tuple[str, str]:
     return f"{name}, {size} parameters", OTHER_ABILITY
 
 
-def same(left: str, right: str) -> bool:
-    """Whether two answers say the same, apart from case, spaces and a final full stop."""
-    return _plain(left) == _plain(right)
-
-
 def why(session: Session) -> str:
     """One or two sentences that sum up the routing of the last question."""
     asked = session.asked
@@ -76,7 +71,3 @@ def _why_then(session: Session, asked: Asked) -> str:
     if not left:
         return f"{said}; what weighed most is gone."
     return f"{said}; of those that are left {session.name(left[0].expert_id)} weighed most, {number(left[0].weight)}."
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split()).rstrip(".").strip()

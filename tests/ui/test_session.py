@@ -155,6 +155,43 @@ def test_the_last_change_is_undone_and_made_again(start: Session) -> None:
     assert list(actions.apply_edit(editor, none, "What?", "pear").names.values()) == ["Edit 2"]
 
 
+def test_an_edit_takes_the_place_of_one_that_asks_the_same_of_the_same_picture(start: Session, tmp_path: Path) -> None:
+    editor = pretend(weights={"green": 0.1})
+    first = actions.apply_edit(editor, start, "What is this?", "banana")
+    other = actions.apply_edit(editor, first, "What colour is it?", "green")
+    second = actions.apply_edit(editor, other, " what is  this? ", "pear")
+    assert [expert.active for expert in second.repository] == [False, True, True]
+    assert second.asked is not None and second.asked.edited.text == "pear"
+    took, said = verdict(second)
+    assert took
+    assert said.endswith("Edit 1, which asks the same of this picture, is switched off.")
+    third = actions.apply_edit(editor, second, "What is this?", "plum")
+    assert [expert.active for expert in third.repository] == [False, True, False, True]
+    assert verdict(third)[1].endswith("Edit 1 and Edit 3, which ask the same of this picture, are switched off.")
+    # One step back brings the one before back too.
+    assert [expert.active for expert in actions.undo(editor, third).repository] == [False, True, True]
+    # Switched on again on purpose, it stays on.
+    both = actions.switch(editor, second, second.repository.experts[0].id)
+    assert [expert.active for expert in both.repository] == [True, True, True]
+
+    path = tmp_path / "nearly blue.png"
+    picture = Image.new("RGB", (32, 32), "blue")
+    picture.putpixel((17, 19), (0, 0, 254))
+    picture.save(path)
+    elsewhere = actions.apply_edit(editor, actions.with_picture(first, str(path)), "What is this?", "pear")
+    assert [expert.active for expert in elsewhere.repository] == [True, True]
+
+
+def test_of_many_edits_the_last_that_asks_the_same_stands(start: Session) -> None:
+    editor = pretend()
+    red, blue = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    rows = [(red, "What?", "one"), (blue, "What?", "two"), (red, "what?", "three"), (red, "Which?", "four")]
+    once = actions.apply_many(editor, start, [Edit(*row) for row in rows])
+    assert [expert.active for expert in once.repository] == [False, True, True, True]
+    again = actions.apply_many(editor, once, [Edit(blue, "What?", "five")])
+    assert [expert.active for expert in again.repository] == [False, False, True, True, True]
+
+
 def test_names_stay_when_others_are_removed(start: Session) -> None:
     editor = pretend()
     two = actions.apply_edit(editor, actions.apply_edit(editor, start, "a?", "one"), "b?", "two")
@@ -173,7 +210,7 @@ def test_sentences_say_why_an_edit_did_not_take(start: Session) -> None:
     )
     assert "stopped at the hard filter by 0.12" in why(stopped)
     editor = pretend(weights={"one": 0.8, "two": 0.1})
-    outweighed = actions.apply_edit(editor, actions.apply_edit(editor, start, "a?", "one"), "a?", "two")
+    outweighed = actions.apply_edit(editor, actions.apply_edit(editor, start, "a?", "one"), "b?", "two")
     assert "Edit 2 keeps a weight of only 0.10 after soft routing" in verdict(outweighed)[1]
     already = actions.apply_edit(pretend(), start, "What?", "Fox.")
     assert verdict(already)[0]
