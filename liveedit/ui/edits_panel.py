@@ -13,7 +13,10 @@ from liveedit.ui.markup import block, escape, shorten, thumbnail
 from liveedit.ui.session import Session
 from liveedit.ui.wiring import PROGRESS, Updates, Wiring, clicked, told
 
-ORDER = "Their order does not matter: each edit was made from the unedited model, and which of them answer is decided for each question."
+ORDER = (
+    "Their order does not matter: each edit was made from the unedited model, and which of them answer is decided for each "
+    "question. A new edit that asks the same of the same picture as an earlier one switches that off."
+)
 NO_EDITS = (
     '<p class="empty">None yet. Your edits stay in this browser tab. They are gone when you reload it, '
     "and when nothing was done here for an hour; <b>Keep and share</b> makes a file of them.</p>"

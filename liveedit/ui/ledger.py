@@ -45,7 +45,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     ),
 }  # fmt: skip
 DIGITS = {"absolute": 2, "relative": 2, "weight": 2}
-WORDS = {"passed": "✓ yes", "stopped": "✕ no", "off": "⏻ off", "without": "⊘ left out", "idle": "–"}
+WORDS = {"passed": "✓ yes", "stopped": "✕ no", "off": "○ off", "without": "⊘ left out", "idle": "–"}
 
 
 @dataclass(frozen=True)

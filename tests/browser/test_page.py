@@ -64,6 +64,8 @@ def test_a_person_edits_and_sees_why(page: sync_api.Page) -> None:
     switch = page.get_by_role("switch")
     switch.click()
     expect(switch).to_have_attribute("aria-checked", "false")
+    # Its knob is white: without a track it could not be seen.
+    expect(switch).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
     expect(page.locator(".answer.edited .said")).to_have_text(base)
     expect(row).to_have_class("off")
     expect(page.locator("#heatmaps img.heatmap")).to_have_count(1)
