@@ -24,22 +24,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Apply the edit, save the file, ask again."""
+    from liveedit.experts.likeness import give_way, given_way, same
     from liveedit.pictures import open_picture
 
     image = open_picture(args.image)
     repository = options.load_edits(args.edits, options.editor_config(args), create=True)
     editor = options.load_editor(args)
     (new,) = editor.edit(repository, [Edit(image, args.prompt, args.answer)])
+    give_way(repository, {new})
     repository.save(args.edits)
     query = Query(image, args.prompt)
     base, edited = editor.answer([None, repository], [query, query])
-    took = spoken(edited.text) == spoken(args.answer)
+    took = same(edited.text, args.answer)
     own = next(row for row in edited.trace.experts if row.expert_id == new)
+    aside = {expert.id for expert in given_way(repository, new)}
+    numbers = [number for number, expert in enumerate(repository, start=1) if expert.id in aside]
     if args.json:
         options.emit(
             {
                 "id": new,
                 "edits": len(repository),
+                "switched_off": numbers,
                 "took": took,
                 "answer": edited.text,
                 "base": base.text,
@@ -47,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
             }
         )
         return 0
+    if numbers:
+        print(f"switched off, since the new edit asks the same of the same picture: {', '.join(map(str, numbers))}")
     print(f"unedited: {base.text}")
     print(f"edited:   {edited.text}")
     if took:
@@ -56,8 +63,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"The edit was not routed (margin {own.margin:+.2f}) and did not take; {args.edits} keeps it.")
     return 0
-
-
-def spoken(text: str) -> str:
-    """Text as it is compared: case, spacing and a final stop do not count."""
-    return " ".join(text.casefold().split()).rstrip(".")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from liveedit.experts.likeness import given_way, same
 from liveedit.types import ExpertTrace
-from liveedit.ui.likeness import given_way, same
 from liveedit.ui.markup import distance, number, quoted
 from liveedit.ui.session import Asked, Session
 

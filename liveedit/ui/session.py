@@ -15,9 +15,9 @@ from liveedit.editors import LiveEdit, QueryFeatures
 from liveedit.editors.comparison import Comparison, ask_both, compare, stream_both
 from liveedit.editors.streaming import Said
 from liveedit.experts import ExpertRepository
+from liveedit.experts.likeness import give_way, same_picture
 from liveedit.types import Answer, Edit, InputError, Query, RoutingTrace
 from liveedit.ui.history import Past, edits_digest, remember, shortened
-from liveedit.ui.likeness import give_way, same_picture
 from liveedit.ui.pictures import data_uri, open_upload
 from liveedit.ui.spaces import on_gpu
 

@@ -6,9 +6,10 @@ from collections.abc import Collection
 
 from PIL.Image import Image, Resampling
 
-from liveedit.experts import Expert, ExpertRepository
+from liveedit.experts.repository import Expert, ExpertRepository
+from liveedit.experts.repository_file import STORED_SIDE
 
-GLANCE = (8, 8)  # pixels of a picture that are compared before all of them are
+GLANCE = (8, 8)
 
 
 def same(left: str, right: str) -> bool:
@@ -17,8 +18,17 @@ def same(left: str, right: str) -> bool:
 
 
 def same_picture(one: Image, other: Image) -> bool:
-    """Whether two pictures are equal to the pixel."""
-    return one is other or (one.size == other.size and one.tobytes() == other.tobytes())
+    """Whether two pictures are equal to the pixel, or one is what a file of edits keeps of the other."""
+    if one is other:
+        return True
+    if one.size != other.size:
+        small, large = sorted((one, other), key=lambda picture: max(picture.size))
+        if max(small.size) != STORED_SIDE:
+            return False
+        one, other = small, large.copy()
+        other.thumbnail((STORED_SIDE, STORED_SIDE))
+    # Nearly all pairs that differ do so in a few pixels already; reading all of a thousand large ones takes seconds.
+    return one.size == other.size and _glance(one) == _glance(other) and one.tobytes() == other.tobytes()
 
 
 def give_way(repository: ExpertRepository, made: Collection[str]) -> None:
@@ -27,15 +37,13 @@ def give_way(repository: ExpertRepository, made: Collection[str]) -> None:
     Two edits that ask the same of the same picture share the say: each answer is given in two of five cases, in the
     others neither (the study of conflicts in docs/results).
     """
-    standing: dict[tuple[object, ...], list[Image]] = {}
+    standing: dict[str, list[Image]] = {}
     for expert in reversed([expert for expert in repository if expert.active]):
-        picture = expert.edit.image
-        glance = picture.resize(GLANCE, Resampling.NEAREST).tobytes()
-        pictures = standing.setdefault((_plain(expert.edit.prompt), picture.size, glance), [])
-        if any(same_picture(picture, other) for other in pictures):
+        pictures = standing.setdefault(_plain(expert.edit.prompt), [])
+        if any(same_picture(expert.edit.image, picture) for picture in pictures):
             repository.set_active(expert.id, False)
         elif expert.id in made:
-            pictures.append(picture)
+            pictures.append(expert.edit.image)
 
 
 def given_way(repository: ExpertRepository, expert_id: str) -> list[Expert]:
@@ -49,6 +57,10 @@ def given_way(repository: ExpertRepository, expert_id: str) -> list[Expert]:
         and same(expert.edit.prompt, edit.prompt)
         and same_picture(expert.edit.image, edit.image)
     ]
+
+
+def _glance(picture: Image) -> bytes:
+    return picture.resize(GLANCE, Resampling.NEAREST).tobytes()
 
 
 def _plain(text: str) -> str:
