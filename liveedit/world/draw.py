@@ -98,7 +98,7 @@ def dominant_colour(cell: np.ndarray) -> str | None:
 
     ``cell`` is uint8 ``[H, W, 4]`` (RGBA).  Only mostly opaque pixels count.
     """
-    pixels = cell.reshape(-1, 4)
+    pixels: np.ndarray = cell.reshape(-1, 4)
     pixels = pixels[pixels[:, 3] >= _OPAQUE]
     if len(pixels) == 0:
         return None
