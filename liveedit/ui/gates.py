@@ -15,6 +15,7 @@ from liveedit.ui.markup import distance, number, quoted
 from liveedit.ui.session import Asked, Session
 
 HALF = 0.5  # an expert with less than half the say does not lead the answer
+NAMED = 3  # edits that a sentence names; of more it gives the number
 ALONE = 0.9  # of the relative weight; with less, others have a say worth naming
 
 
@@ -86,7 +87,8 @@ def _aside(session: Session, expert_id: str) -> str:
         return ""
     if len(names) == 1:
         return f" {names[0]}, which asks the same of this picture, is switched off."
-    return f" {', '.join(names[:-1])} and {names[-1]}, which ask the same of this picture, are switched off."
+    listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) <= NAMED else f"{len(names)} earlier edits"
+    return f" {listed}, which ask the same of this picture, are switched off."
 
 
 def _forgotten(asked: Asked, expert_id: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import io
+import json
 import re
 import sys
 import threading
@@ -216,6 +217,18 @@ def test_two_people_bring_the_same_file(visitor: Any, address: str) -> None:
         one.trigger("open-file", "upload")
         assert one.targets() == ["teapot"]
     other.close()
+
+
+def test_a_file_says_what_it_switches_off(visitor: Any) -> None:
+    for number, target in enumerate(("teapot", "kettle")):
+        rows = [{"image": "fox.png", "prompt": "What is this?", "target": target}]
+        visitor.fill("bulk-file", visitor.upload(f"rows{number}.json", json.dumps(rows).encode()))
+        visitor.trigger("bulk-file", "upload")
+        visitor.trigger("bulk-apply", "click")
+        said = visitor.value("bulk-preview")
+        assert "1 edit was made." in said
+        assert ("1 edit was switched off, since a later one asks the same" in said) == (number == 1)
+    assert visitor.targets() == ["kettle", "teapot"], "the newest first"
 
 
 def test_an_upload_that_is_gone_is_asked_for_again(server: tuple[str, Visits, Path], visitor: Any) -> None:

@@ -168,6 +168,10 @@ def test_an_edit_takes_the_place_of_one_that_asks_the_same_of_the_same_picture(s
     third = actions.apply_edit(editor, second, "What is this?", "plum")
     assert [expert.active for expert in third.repository] == [False, True, False, True]
     assert verdict(third)[1].endswith("Edit 1 and Edit 3, which ask the same of this picture, are switched off.")
+    many = third
+    for answer in ("fig", "kiwi"):
+        many = actions.apply_edit(editor, many, "What is this?", answer)
+    assert verdict(many)[1].endswith(" 4 earlier edits, which ask the same of this picture, are switched off.")
     # One step back brings the one before back too.
     assert [expert.active for expert in actions.undo(editor, third).repository] == [False, True, True]
     # Switched on again on purpose, it stays on.
