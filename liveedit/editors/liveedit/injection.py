@@ -27,16 +27,17 @@ def route_among(
 ) -> Routing:
     """Route features among the repository's active experts; the weights include each expert's own scale."""
     device = torch.device("cpu") if editor.experts_on == "cpu" else editor.device
+    active = repository.active_mask()
     routing = route(
         features.visual.to(device),
         features.threshold.to(device),
         features.prompt.to(device),
         repository.stacked("phi", device),
         repository.stacked("psi", device),
-        repository.active_mask().to(device),
+        active.to(device),
         margin_shift,
         editor.routing,
-        editor.config.threshold_slack,
+        editor.config.slack_among(int(active.sum())),
     )
     return replace(routing, weight=routing.weight * repository.scales().to(device))
 
