@@ -18,8 +18,6 @@ from liveedit.types import ConfigError
 T = TypeVar("T")
 # Of the world's training cases; the benchmark's have as many crowded pictures.
 CROWDED, LOOK_ALIKES = 0.45, 0.33
-# Up to so many active experts hard routing's threshold is as it was calibrated.
-CROWD = 1000
 
 
 def option(default: Any, help: str) -> Any:
@@ -110,9 +108,6 @@ class EditorConfig:
     threshold_slack: float = option(
         0.0, "an expert passes hard routing when its visual similarity exceeds the sentinel's less this (0: as published)"
     )
-    threshold_crowd: float = option(
-        0.0, f"by how much that threshold rises with every tenfold of active experts beyond {CROWD} (0: as published)"
-    )
     max_answer_tokens: int = option(32, "longest target in tokens, stop token included")
     backbone: str = option(
         "", "fingerprint of the backbone this editor was trained for (empty: not known, it takes the one it meets)"
@@ -130,22 +125,12 @@ class EditorConfig:
             raise ConfigError(f"lora_scale is {self.lora_scale}: it must be a positive number")
         if not math.isfinite(self.threshold_slack):
             raise ConfigError(f"threshold_slack is {self.threshold_slack}: it must be a finite number")
-        if not 0 <= self.threshold_crowd < math.inf:
-            raise ConfigError(f"threshold_crowd is {self.threshold_crowd}: it must be 0 or a positive number")
         if self.layer < 0:
             raise ConfigError(f"layer is {self.layer}: decoder layers are counted from 0")
         if self.module_dim % self.heads or self.hidden_size % self.heads:
             raise ConfigError(
                 f"heads is {self.heads}: it must divide module_dim {self.module_dim} and hidden_size {self.hidden_size}"
             )
-
-    def slack_among(self, active: int) -> float:
-        """What is taken from the sentinel's similarity where so many experts are switched on.
-
-        Every further expert is one more chance that a picture which none is about passes some expert, so identification
-        among many asks for a stricter threshold than among few.
-        """
-        return self.threshold_slack - self.threshold_crowd * math.log10(max(active / CROWD, 1.0))
 
 
 @dataclass(frozen=True)

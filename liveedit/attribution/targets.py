@@ -85,7 +85,7 @@ def _margin(editor: LiveEdit, instance: Instance) -> FeatureFunction:
     if instance.side != "query":
         raise InputError("the routing margin is the question's: choose the side query")
     expert = instance.repository.get(instance.expert_id).phi.to(editor.device)[None]
-    slack = editor.config.slack_among(int(instance.repository.active_mask().sum()))
+    slack = editor.config.threshold_slack
     return lambda phi, _clean, threshold: similarity(phi, expert)[:, 0] - pair_similarity(phi, threshold) + slack
 
 

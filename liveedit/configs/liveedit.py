@@ -19,7 +19,6 @@ EMBEDDED: dict[str, Any] = {
     "lora_scale": 1.0,
     "generator_signal": "states+tokens",
     "visual_feature": "normed",
-    "threshold_crowd": 0.2,
 }
 # The fields of EditorConfig that a person chooses; the others come from the backbone.
 ARCHITECTURE = tuple(EMBEDDED)

@@ -54,7 +54,6 @@ print(editor.answer(repository, Query(picture, "What is this?")).text)
 | queries of a feature extractor | {{ config.queries }} |
 | tokens of the sentinel | {{ config.sentinel_tokens }} |
 | slack of hard routing's threshold | {{ config.threshold_slack }} |
-| its rise with every tenfold of experts beyond 1,000 | {{ config.threshold_crowd }} |
 | the generator reads | {{ config.generator_signal }} |
 
 ## Measured

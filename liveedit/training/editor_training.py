@@ -63,7 +63,7 @@ CHANGEABLE = frozenset(
     }
 )
 # Settings that the checkpoints of earlier versions do not name: such a training may be resumed all the same.
-LATER = frozenset({"init", "retrieved", "threshold", "threshold_crowd"})
+LATER = frozenset({"init", "retrieved", "threshold"})
 
 
 def train_editor(
@@ -209,7 +209,7 @@ def new_editor(backbone: Backbone, architecture: dict[str, Any], tokens: int, co
 
 
 def started_from(folder: Path, config: EditorConfig) -> LiveEditModules:
-    """The modules of the editor in ``folder``, checked to be of the architecture of ``config``; its threshold's settings are left behind."""
+    """The modules of the editor in ``folder``, checked to be of the architecture of ``config``; its slack is left behind."""
     modules = load_modules(folder)
     check_alike(folder, modules.config, config)
     return modules
@@ -220,7 +220,7 @@ def check_alike(folder: Path, begun: EditorConfig, config: EditorConfig) -> None
     differing = [
         f.name
         for f in fields(config)
-        if f.name not in ("backbone", "threshold_slack", "threshold_crowd") and getattr(begun, f.name) != getattr(config, f.name)
+        if f.name not in ("backbone", "threshold_slack") and getattr(begun, f.name) != getattr(config, f.name)
     ]
     if differing:
         raise ConfigError(

@@ -53,11 +53,8 @@ def test_a_batch_of_masks_gives_what_each_gives_alone(target: str, open_editor: 
 
 
 def test_the_feature_s_value_is_one_and_the_margin_s_is_the_trace_s(
-    open_editor: LiveEdit, instance: Instance, open_repository: ExpertRepository, monkeypatch: pytest.MonkeyPatch
+    open_editor: LiveEdit, instance: Instance, open_repository: ExpertRepository
 ) -> None:
-    monkeypatch.setattr("liveedit.config.CROWD", 2)
-    crowded = replace(open_editor.config, threshold_slack=0.25, threshold_crowd=3.0)
-    open_editor = LiveEdit(open_editor.backbone, crowded, open_editor.modules)
     picture = masked(open_editor, instance)
     (trace,) = open_editor.route(open_repository, [Query(instance.image, instance.prompt)])
     for row in trace.experts:

@@ -21,7 +21,7 @@ SHIPPED = (
     "train --backbone checkpoints/emoji-llava --out DIR --photos cifar10.zip "
     "--annotations vqa_train.json vlkeb_train.json"
 )
-SHIPPED_ARCHITECTURE = (4, 384, 12, 4, 8, 1.0, "states+tokens", "normed", 0.2)
+SHIPPED_ARCHITECTURE = (4, 384, 12, 4, 8, 1.0, "states+tokens", "normed")
 SHIPPED_TRAINING = EditorTrainingConfig(
     seed=0, solo_steps=3000, steps=4000, solo_batch=48, routing_cases=8000, routing_batch=192, routing_steps=600,
     batch=24, memory=384, learning_rate=1e-3, joint_rate=0.4, final_rate=0.1, warmup=100, rate_drop_after=0,
@@ -47,7 +47,7 @@ def parsed(*given: str) -> Any:
 def architecture_of(args: Any) -> tuple[Any, ...]:
     return (
         args.layer, args.module_dim, args.rank, args.queries, args.heads, args.lora_scale, args.generator_signal,
-        args.visual_feature, args.threshold_crowd,
+        args.visual_feature,
     )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def backbone_of(folder: Path, width: int) -> str:
 
 def test_the_papers_preset_is_the_papers() -> None:
     args = parsed("--preset", "paper")
-    assert architecture_of(args) == (21, 1024, 4, 4, 8, 5.0, "states", "plain", 0.0)
+    assert architecture_of(args) == (21, 1024, 4, 4, 8, 5.0, "states", "plain")
     training = options.config_from(args, EditorTrainingConfig)
     assert (training.batch, training.learning_rate, training.steps) == (8, 1e-4, 200_000)
     assert training.joint_rate == training.final_rate == 1.0 and training.warmup == 0, "nothing but the drop moves the rate"

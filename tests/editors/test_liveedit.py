@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -356,23 +354,6 @@ def test_routing_again_from_features_equals_routing_while_answering(
     lowered = open_editor.route_features(open_repository, features, margin_shift=-1e6)
     assert not lowered.passed
     assert lowered.margin_shift == -1e6
-
-
-def test_the_threshold_rises_with_the_active_experts_of_a_crowd(
-    open_editor: LiveEdit, open_repository: ExpertRepository, pictures: list[Image], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stricter = LiveEdit(open_editor.backbone, replace(open_editor.config, threshold_crowd=0.5), open_editor.modules)
-    query = [Query(pictures[1], QUESTION)]
-
-    def rise() -> float:
-        (plain,), (strict,) = (editor.route(open_repository, query) for editor in (open_editor, stricter))
-        return strict.experts[0].threshold - plain.experts[0].threshold
-
-    assert rise() == 0, "few edits are no crowd"
-    monkeypatch.setattr("liveedit.config.CROWD", 0.5)
-    assert rise() == pytest.approx(0.5 * math.log10(6 / 0.5), abs=1e-4)
-    open_repository.set_active(open_repository.experts[0].id, False)
-    assert rise() == pytest.approx(0.5 * math.log10(5 / 0.5), abs=1e-4), "what is switched off is no rival"
 
 
 def test_every_expert_acts_when_neither_sentinel_nor_number_limits_them(

@@ -552,5 +552,3 @@ def test_a_share_is_below_one() -> None:
         EditorTrainingConfig(solo_steps=0, routing_steps=0, steps=0)
     with pytest.raises(ConfigError, match="threshold_slack"):
         EditorConfig(threshold_slack=float("nan"))
-    with pytest.raises(ConfigError, match="threshold_crowd"):
-        EditorConfig(threshold_crowd=-0.1)

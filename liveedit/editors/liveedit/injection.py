@@ -27,17 +27,16 @@ def route_among(
 ) -> Routing:
     """Route features among the repository's active experts; the weights include each expert's own scale."""
     device = torch.device("cpu") if editor.experts_on == "cpu" else editor.device
-    active = repository.active_mask()
     routing = route(
         features.visual.to(device),
         features.threshold.to(device),
         features.prompt.to(device),
         repository.stacked("phi", device),
         repository.stacked("psi", device),
-        active.to(device),
+        repository.active_mask().to(device),
         margin_shift,
         editor.routing,
-        editor.config.slack_among(int(active.sum())),
+        editor.config.threshold_slack,
     )
     return replace(routing, weight=routing.weight * repository.scales().to(device))
 
