@@ -31,7 +31,7 @@ from liveedit.cli.options import (
 )
 from liveedit.cli.progress import ProgressBar
 from liveedit.config import EditorConfig, EditorTrainingConfig
-from liveedit.configs.liveedit import EMBEDDED
+from liveedit.configs.liveedit import ARCHITECTURE, EMBEDDED
 from liveedit.types import InputError
 
 if TYPE_CHECKING:
@@ -85,6 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder of the trained editors; studies that are given the same one share those that are trained alike "
         "(default: trained, in the folder of --out)",
+    )
+    add_config_options(
+        parser.add_argument_group("architecture of the compared editors, where the study does not vary it"),
+        EditorConfig,
+        EMBEDDED,
+        ARCHITECTURE,
     )
     add_config_options(
         parser.add_argument_group("training of the compared editors"),
@@ -171,20 +177,21 @@ def _planned(args: argparse.Namespace, variants: Mapping[str, Mapping[str, Any]]
     for label, changes in variants.items():
         if args.only and label not in args.only:
             continue
-        architecture = {**EMBEDDED, **{k: v for k, v in changes.items() if k in _fields(EditorConfig)}}
+        given = config_values(args, EditorConfig, ARCHITECTURE)
+        architecture = {**given, **{k: v for k, v in changes.items() if k in _fields(EditorConfig)}}
         settings = {k: v for k, v in changes.items() if k in _fields(EditorTrainingConfig)}
         config = EditorTrainingConfig(**{**config_values(args, EditorTrainingConfig, tuple(SCHEDULE)), **settings})
-        planned[label] = _Training(home / _folder_name(changes), architecture, config)
+        planned[label] = _Training(home / _folder_name({**architecture, **settings}), architecture, config)
     return planned
 
 
-def _folder_name(changes: Mapping[str, Any]) -> str:
-    """What a variant changes, as a folder's name: one that changes nothing is the same editor in every study."""
+def _folder_name(values: Mapping[str, Any]) -> str:
+    """What is unusual about an editor, as a folder's name: one without it is the same editor in every study."""
     from liveedit.evaluation.studies import slug
 
     usual = {**{field.name: field.default for field in dataclasses.fields(EditorConfig)}, **EMBEDDED}
     usual |= {field.name: field.default for field in dataclasses.fields(EditorTrainingConfig)}
-    changed = [f"{name} {value}" for name, value in changes.items() if value != usual[name]]
+    changed = [f"{name} {value}" for name, value in values.items() if value != usual[name]]
     return slug(" ".join(changed) or "as usual")
 
 

@@ -120,6 +120,9 @@ def test_studies_share_what_is_trained_alike(call: Call, tmp_path: Path, monkeyp
         seen.append(weights.stat().st_mtime_ns)
     assert seen == [seen[0]] * 3
     assert [path.name for path in (tmp_path / "trained").iterdir()] == ["as-usual"]
+    assert call("study", "twice", *SMALL, *trained, "--only", "once", "--layer", 2, "--out", tmp_path / "other")[0] == 0
+    other = json.loads((tmp_path / "trained" / "layer-2" / "config.json").read_text())
+    assert (other["layer"], other["module_dim"]) == (2, 32)
 
 
 @pytest.fixture
